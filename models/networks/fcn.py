@@ -1,0 +1,64 @@
+"""The detector of Balaniuk, Isupova and Reece 2020, as its table prints it: 259,810 parameters at 12 bands."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as nnf
+
+__all__ = ["FIELD_PX", "HALO_PX", "STRIDE_PX", "WINDOW_PX", "Fcn"]
+
+STRIDE_PX = 27
+"""Three pools of 3."""
+WINDOW_PX = 189
+"""What the 7x7 convolution pools over: 7 cells."""
+HALO_PX = 94
+"""Round a cell: 3 cells of window and 13 px of the SAME convolutions (1 + 3 + 9)."""
+FIELD_PX = 215
+"""STRIDE_PX + 2 * HALO_PX: every pixel that can change a cell's score."""
+
+
+class Fcn(nn.Module):
+    """Three convolutions 3x3 with pools of 3, a convolution 7x7, a convolution 1x1: logits a cell of 27 px."""
+
+    def __init__(self, bands: int, classes: int = 2) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(bands, 32, 3)
+        self.conv2 = nn.Conv2d(32, 64, 3)
+        self.conv3 = nn.Conv2d(64, 64, 3)
+        self.conv4 = nn.Conv2d(64, 64, 7)
+        self.dropout = nn.Dropout(0.5)
+        self.head = nn.Conv2d(64, classes, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(n, band, y, x) standardised -> (n, class, rows, columns) logits; cell (0, 0): window at pixel (0, 0)."""
+        x = image
+        for conv in (self.conv1, self.conv2, self.conv3):
+            x = _block(conv, x, padding=1)
+        return self._head(x)
+
+    def core(self, image: Tensor) -> Tensor:
+        """(n, band, 27 r + 188, 27 c + 188) -> (n, class, r, c): a core's logits from its pixels and 94 px of halo.
+
+        Without padding the layers meet the halo exactly: 27 r + 188 -> 9 r + 62 -> 3 r + 20 -> r + 6 -> r. So these are
+        the cells that `forward` gives inside a larger image, and no padding can reach them.
+        """
+        return self.after_first(self.first(image))
+
+    def first(self, strip: Tensor) -> Tensor:
+        """(n, band, 3 h + 2, 3 w + 2) -> (n, 32, h, w): the first block of `core`, for any strip of its rows."""
+        return _block(self.conv1, strip, padding=0)
+
+    def after_first(self, pooled: Tensor) -> Tensor:
+        """The rest of `core`, from what `first` gave for all its rows."""
+        x = pooled
+        for conv in (self.conv2, self.conv3):
+            x = _block(conv, x, padding=0)
+        return self._head(x)
+
+    def _head(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.dropout(torch.relu(self.conv4(x))))
+        return logits
+
+
+def _block(conv: nn.Conv2d, x: Tensor, *, padding: int) -> Tensor:
+    """Convolution, pool of 3, relu: max and relu commute to the last bit, and pooled there is a ninth left to clip."""
+    return torch.relu(nnf.max_pool2d(nnf.conv2d(x, conv.weight, conv.bias, padding=padding), 3))

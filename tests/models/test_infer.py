@@ -1,0 +1,159 @@
+"""Seams do not exist; what is missing is the mean; wrong arrays and absent devices are refused in one line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawn import drawn_weights, make_card
+
+from models.card import CardError, DeviceUnavailableError
+from models.infer import load
+from models.registry import save_card
+
+HALO = 94
+
+
+def part(ground, rows, columns):
+    """The core of these cells with its halo, cut from the ground."""
+    return ground[:, 27 * rows[0] : 27 * rows[1] + 2 * HALO, 27 * columns[0] : 27 * columns[1] + 2 * HALO]
+
+
+@pytest.mark.parametrize("step", [(1, 1), (2, 3), (5, 2), (3, 7)])
+def test_chunks_equal_the_whole(detector, ground, step):
+    whole = detector.score_core(ground)
+    assert whole.shape == (2, 5, 7)
+    assert np.ptp(whole[1]) > 1e-3  # else every cell is alike and nothing is shown
+    cut = np.full_like(whole, np.nan)
+    for top in range(0, 5, step[0]):
+        for left in range(0, 7, step[1]):
+            rows, columns = (top, min(top + step[0], 5)), (left, min(left + step[1], 7))
+            cut[:, rows[0] : rows[1], columns[0] : columns[1]] = detector.score_core(part(ground, rows, columns))
+    np.testing.assert_allclose(cut, whole, rtol=0, atol=1e-5)
+
+
+def test_core_equals_the_interior_of_a_padded_image(detector, ground):
+    """`score` of the ground from 81 px above the core on: its windows are the core's cells', its rim sees padding."""
+    padded = detector.score(ground[:, 13:, 13:])
+    core = detector.score_core(ground)
+    np.testing.assert_allclose(padded[:, 1:5, 1:7], core[:, 1:, 1:], rtol=0, atol=1e-5)
+    assert np.abs(padded[:, 0, :7] - core[:, 0]).max() > 1e-5
+
+
+def test_nothing_beyond_the_halo_counts_and_the_halo_does(detector, ground):
+    rows, columns = (2, 3), (3, 4)
+    before = detector.score_core(ground)[:, 2, 3]
+    outside = np.random.default_rng(1).uniform(0, 1, ground.shape).astype(np.float32)
+    inside = part(ground, rows, columns)
+    part(outside, rows, columns)[:] = inside
+    np.testing.assert_allclose(detector.score_core(outside)[:, 2, 3], before, rtol=0, atol=1e-5)
+
+    for edge in (np.s_[:, :1, :], np.s_[:, -1:, :], np.s_[:, :, :1], np.s_[:, :, -1:]):
+        moved = inside.copy()
+        moved[edge] += 3.0
+        assert np.abs(detector.score_core(moved)[:, 0, 0] - before).max() > 0
+
+
+def test_probabilities_sum_to_one(detector, ground):
+    scores = detector.score_core(ground)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores.sum(axis=0), 1, atol=1e-6)
+
+
+def test_missing_is_the_mean(detector, ground):
+    mean = np.asarray(detector.card.mean, np.float32)[:, None, None]
+    filled = np.where(np.isnan(ground), mean, ground)
+    np.testing.assert_allclose(detector.score_core(ground), detector.score_core(filled), rtol=0, atol=1e-5)
+    nothing = detector.score_core(np.full((4, 27 + 188, 27 + 188), np.nan, np.float32))
+    assert np.isfinite(nothing).all()
+
+
+def test_read_only_input_is_left_alone(detector, ground):
+    frozen = ground.copy()
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(detector.score_core(frozen), detector.score_core(ground))
+    np.testing.assert_array_equal(frozen, ground)
+
+
+def test_many_cores_keep_their_order(detector, ground):
+    cores = [part(ground, (0, 1), (0, 2)), part(ground, (1, 3), (2, 3)), part(ground, (4, 5), (5, 7))]
+    together = detector.score_cores(cores)
+    assert [scores.shape for scores in together] == [(2, 1, 2), (2, 2, 1), (2, 1, 2)]
+    for scores, core in zip(together, cores, strict=True):
+        np.testing.assert_array_equal(scores, detector.score_core(core))
+
+
+def test_batches_halve_until_they_fit(detector):
+    """The halving alone: a run that fails above three items still gives every item, in order."""
+
+    def run(start, stop):
+        if stop - start > 3:
+            raise torch.OutOfMemoryError
+        return np.arange(start, stop, dtype=np.float32)
+
+    np.testing.assert_array_equal(np.concatenate(detector._halving(run, 0, 11)), np.arange(11))
+    with pytest.raises(torch.OutOfMemoryError):
+        detector._halving(lambda _start, _stop: (_ for _ in ()).throw(torch.OutOfMemoryError()), 0, 4)
+
+
+@pytest.mark.parametrize("shape", [(4, 200, 215), (4, 188, 188), (215, 215), (4, 216, 215)])
+def test_cores_of_a_wrong_shape_are_refused(detector, shape):
+    with pytest.raises(CardError, match=r"expected \(band, 27 n \+ 188, 27 m \+ 188\)"):
+        detector.score_core(np.zeros(shape, np.float32))
+
+
+def test_wrong_number_of_bands_is_refused(detector):
+    with pytest.raises(CardError, match=r"takes 4 bands \(B02 B03 B04 B05\), got 5"):
+        detector.score_core(np.zeros((5, 215, 215), np.float32))
+    with pytest.raises(CardError, match="expected \\(band, y, x\\) of 189 px"):
+        detector.score(np.zeros((4, 188, 300), np.float32))
+
+
+def test_judge(judge):
+    chips = np.random.default_rng(2).uniform(0, 1, (5, 12, 21, 21)).astype(np.float32)
+    chips[0, 3, :5] = np.nan
+    scores = judge.score(chips)
+    assert scores.shape == (5, 3)
+    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(scores[2:3], judge.score(chips[2:3]), rtol=0, atol=1e-5)
+    assert judge.score(chips[:0]).shape == (0, 3)
+    with pytest.raises(CardError, match="expected \\(n, band, 21, 21\\)"):
+        judge.score(chips[:, :, :20])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_where_there_is_none(tmp_path):
+    card = make_card()
+    save_card(tmp_path / card.name, card, drawn_weights(card))
+    with pytest.raises(DeviceUnavailableError, match="no GPU here: use --device auto or cpu"):
+        load(tmp_path / card.name, "cuda")
+    assert load(tmp_path / card.name, "auto").device.type == "cpu"
+
+
+_PEAK = """
+import resource, sys
+import numpy as np
+from drawn import drawn_weights, make_card
+from models.infer import open_model
+card = make_card(band_count=10)
+detector = open_model(card, drawn_weights(card))
+detector.score_core(np.zeros((10, 215, 215), np.float32))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+pixels = np.zeros((10, 27 * 40 + 188, 27 * 40 + 188), np.float32)
+pixels += 0.1
+detector.score_core(pixels)
+used = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+print(used / pixels[0].size, detector.bytes_per_px)
+"""
+
+
+def test_peak_memory_is_within_bytes_per_px():
+    root = Path(__file__).resolve().parents[2]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", _PEAK]
+    out = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=True)
+    measured, bound = map(float, out.stdout.split())
+    assert bound / 2 < measured <= bound
