@@ -54,7 +54,7 @@ class Scene:
     platform: str
     """Satellite, lower case."""
     look: str
-    """Key of the look: the datatake without its baseline; else platform, relative orbit, solar day; else platform, day."""
+    """Key of the look: datatake without its baseline; else platform, relative orbit, solar day; else platform, day."""
     tile: str
     """MGRS tile, or the footprint's rounded bounds. Granules of one look and tile are reprocessings of each other."""
     baseline: str

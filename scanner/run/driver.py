@@ -1,0 +1,133 @@
+"""Runs a plan's units on a cluster: bounded in flight, every receipt into the ledger, stoppable anywhere."""
+
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from scanner.run.progress import LOGGER, Progress
+from scanner.run.tile_job import CompositeUnit, DetectUnit, run_unit
+from scanner.store.ledger import Ledger
+from scanner.types import Receipt
+
+__all__ = ["Interrupt", "Interrupted", "Work", "run_units", "watch_signals"]
+
+MAX_ATTEMPTS = 3
+"""A unit that failed this often is set aside with its error; the scan goes on."""
+
+POLL_S = 0.5
+"""How long the driver waits for a receipt before it looks at signals again."""
+
+Unit = CompositeUnit | DetectUnit
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped the scan; everything in flight was finished and kept."""
+
+
+@dataclass(slots=True)
+class Interrupt:
+    """Set by Ctrl-C or SIGTERM."""
+
+    asked: bool = False
+    """Submit nothing more; finish what is in flight."""
+
+
+@contextmanager
+def watch_signals() -> Iterator[Interrupt]:
+    """First Ctrl-C or SIGTERM: finish what is in flight. Second: now."""
+    interrupt = Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
+
+    def on_signal(number: int, _frame: Any) -> None:
+        if interrupt.asked:
+            raise Interrupted(f"signal {number} again")
+        interrupt.asked = True
+        LOGGER.warning("stopping: what is in flight will be finished and kept; once more to stop now")
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupt
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass(slots=True, kw_only=True)
+class Work:
+    """Units that wait, and what follows them."""
+
+    waiting: deque[Unit]
+    """To be submitted, first first."""
+    follow: dict[str, DetectUnit]
+    """By tile: the detection that waits for the tile's composite."""
+    on_receipt: Callable[[Receipt], None] | None = None
+    """Called after a receipt is in the ledger."""
+    attempts: dict[tuple[str, str], int] = field(default_factory=dict)
+    """How often each unit failed in this run."""
+
+
+def run_units(
+    client: Any, work: Work, ledger: Ledger, progress: Progress, interrupt: Interrupt, *, in_flight: int
+) -> None:
+    """Submit units, at most `in_flight` at once, until none waits.
+
+    Raises:
+        Interrupted: the user asked to stop; what was in flight is in the ledger.
+    """
+    from distributed import wait  # noqa: PLC0415
+
+    flying: dict[Any, Unit] = {}
+    while work.waiting or flying:
+        while work.waiting and len(flying) < in_flight and not interrupt.asked:
+            unit = work.waiting.popleft()
+            ledger.start(unit.stage, unit.name)
+            attempt = work.attempts.get((unit.stage, unit.name), 0)
+            key = f"{unit.stage}-{unit.name}-{unit.digest[:12]}-{attempt}"
+            flying[client.submit(run_unit, unit, key=key, pure=False)] = unit
+        if not flying:
+            break
+        try:
+            ready = wait(list(flying), timeout=POLL_S, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            continue
+        for future in ready:
+            _settle(_receipt_of(future, unit := flying.pop(future)), unit, work, ledger, progress)
+    if interrupt.asked:
+        raise Interrupted("stopped on request")
+
+
+def _receipt_of(future: Any, unit: Unit) -> Receipt:
+    """The unit's own receipt, or one that says its worker died."""
+    error = future.exception()
+    if error is None:
+        receipt: Receipt = future.result()
+        return receipt
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    return Receipt(stage=unit.stage, unit=unit.name, digest=unit.digest, status="failed", error=reason)
+
+
+def _settle(receipt: Receipt, unit: Unit, work: Work, ledger: Ledger, progress: Progress) -> None:
+    """Enter the receipt, then decide what it makes possible: a retry, the tile's detection, or nothing."""
+    ledger.record(receipt)
+    key = (unit.stage, unit.name)
+    if receipt.status == "failed":
+        work.attempts[key] = work.attempts.get(key, 0) + 1
+        LOGGER.warning("%s %s failed (%d of %d): %s", *key, work.attempts[key], MAX_ATTEMPTS, receipt.error)
+        if work.attempts[key] < MAX_ATTEMPTS:
+            work.waiting.append(unit)
+        else:
+            progress.advance(unit.stage, f"{unit.name} failed")
+    else:
+        progress.advance(
+            unit.stage, f"{receipt.nbytes / 1e6 / max(receipt.seconds, 1e-9):.0f} MB/s" if receipt.nbytes else ""
+        )
+        if unit.stage == "composite" and unit.name in work.follow:
+            work.waiting.appendleft(work.follow.pop(unit.name))
+    if work.on_receipt is not None:
+        work.on_receipt(receipt)

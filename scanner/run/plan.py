@@ -1,0 +1,231 @@
+"""Which tiles, which scenes, which pixels: decided before anything is read, the same from the same inputs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from scipy import ndimage
+from shapely.affinity import translate
+from shapely.geometry.base import BaseGeometry
+
+from models import ModelCard
+from scanner.composite.build import CompositeRequest, band_gsd
+from scanner.config import digest_of
+from scanner.errors import DetectorError
+from scanner.types import Scene
+from tiling import CellRange, Lattice, Tile, Window, judged, project_aoi, tiles_meeting
+
+__all__ = ["ScanPlan", "Settings", "TilePlan", "make_plan", "needed_windows", "search_area"]
+
+COMPOSITE_VERSION = 1
+"""Raised whenever the composite of the same inputs would change."""
+DETECT_VERSION = 1
+"""Raised whenever the detections of the same inputs would change."""
+
+SEARCH_MARGIN_M = 4000.0
+"""Halo, margin and the kilometre around a pixel that the rescue of bare ground looks at, rounded up."""
+
+RESCUE_PX = 100
+"""The rescue of bare ground looks a kilometre around a pixel."""
+
+SNAP_PX = 6
+"""10 m pixels in one of 60 m: windows begin and end on whole pixels of every band."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What shapes every unit, resolved once when a scan folder is begun."""
+
+    detector: ModelCard
+    """The detector's card."""
+    impact: ModelCard | None
+    """The judge's card."""
+    detector_folder: str
+    """Where the detector's card lies."""
+    impact_folder: str | None
+    """Where the judge's card lies."""
+    threshold: float
+    """Score above which a cell is a hit."""
+    looks: int | None
+    """Clear looks a pixel takes at most (K)."""
+    chunk_px: int
+    """Edge of a chunk's core."""
+    threads: int
+    """Threads of one unit."""
+    memory_bytes: int
+    """What one unit may use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TilePlan:
+    """One tile's part of a scan."""
+
+    tile: Tile
+    """The tile with its margin."""
+    cells: CellRange
+    """The cells it owns."""
+    aoi: BaseGeometry
+    """The part of the AOI that concerns it, in the zone's UTM metres."""
+    judged_cells: int
+    """How many of its cells the scan answers for."""
+    request: CompositeRequest
+    """What its composite is made of."""
+    composite_digest: str
+    """sha256 of everything that shapes the composite."""
+    detect_digest: str
+    """sha256 of everything that shapes its detections."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanPlan:
+    """A scan, decided."""
+
+    settings: Settings
+    """What shapes every unit."""
+    tiles: tuple[TilePlan, ...]
+    """By tile id."""
+    scenes: tuple[Scene, ...]
+    """All scenes that any tile reads, by id."""
+
+    @property
+    def digest(self) -> str:
+        """Same inputs, same digest."""
+        return digest_of([(str(item.tile.id), item.composite_digest, item.detect_digest) for item in self.tiles])
+
+
+def search_area(aoi: BaseGeometry) -> BaseGeometry:
+    """The AOI with room for every halo, in degrees within [-180, 180]; wider in longitude nearer the poles."""
+    grown = []
+    for part in getattr(aoi, "geoms", [aoi]):
+        latitude = min(83.5, max(abs(part.bounds[1]), abs(part.bounds[3])))
+        margin = SEARCH_MARGIN_M / 111_000 / float(np.cos(np.radians(latitude)))
+        wide = part.buffer(margin, quad_segs=4)
+        grown += [translate(wide, xoff=turn) for turn in (-360, 0, 360)]
+    return shapely.union_all(grown).intersection(shapely.box(-180, -90, 180, 90))
+
+
+def make_plan(settings: Settings, aoi: BaseGeometry, scenes: Sequence[Scene]) -> ScanPlan:
+    """Cut the AOI into tiles and give each its cells, windows, scenes and digests.
+
+    Args:
+        settings: what shapes every unit.
+        aoi: EPSG:4326.
+        scenes: what the catalogue gave for `search_area(aoi)`.
+
+    Raises:
+        DetectorError: a band that the detector needs is in no scene.
+    """
+    card = settings.detector
+    for band in card.bands:
+        if scenes and not any(band in scene.assets for scene in scenes):
+            raise DetectorError(
+                f"{card.name} needs {band}, which no scene of the catalogue has; choose another detector"
+            )
+    tiles = tiles_meeting(aoi, stride_px=card.stride_px, halo_px=card.halo_px)
+    footprints = shapely.STRtree([scene.footprint for scene in scenes])
+    plans = []
+    for tile in tiles:
+        near = sorted(footprints.query(_lonlat_box(tile)).tolist())
+        plans.append(_tile_plan(tile, settings, aoi, [scenes[index] for index in near]))
+    used = {scene.id: scene for plan in plans for scene in plan.request.scenes}
+    return ScanPlan(settings=settings, tiles=tuple(plans), scenes=tuple(used[key] for key in sorted(used)))
+
+
+def _lonlat_box(tile: Tile) -> BaseGeometry:
+    """A generous box around a tile; a tile at the antimeridian takes every longitude."""
+    box = tile.geobox().extent.to_crs("EPSG:4326", resolution=2000).boundingbox
+    if box.right - box.left > 180:
+        return shapely.box(-180, box.bottom - 0.1, 180, box.top + 0.1)
+    return shapely.box(box.left - 1, box.bottom - 0.1, box.right + 1, box.top + 0.1)
+
+
+def _tile_plan(tile: Tile, settings: Settings, aoi: BaseGeometry, near: Sequence[Scene]) -> TilePlan:
+    card = settings.detector
+    lattice = Lattice(zone=tile.id.zone, stride_px=card.stride_px)
+    cells = lattice.cells_of(tile.id)
+    local = project_aoi(aoi, tile.id.zone, tile.read)
+    mask = judged(lattice, cells, local)
+    windows = needed_windows(cells.window(lattice), mask, card.stride_px, card.halo_px, tile.read)
+    scenes = _scenes_of(tile, windows, near)
+    request = CompositeRequest(
+        tile=tile, windows=windows, bands=card.bands, scenes=scenes, looks=settings.looks, max_looks=None,
+        threads=settings.threads, memory_bytes=settings.memory_bytes,
+    )  # fmt: skip
+    composite = _composite_digest(request)
+    return TilePlan(
+        tile=tile, cells=cells, aoi=local, judged_cells=int(mask.sum()), request=request,
+        composite_digest=composite, detect_digest=_detect_digest(settings, composite, mask),
+    )  # fmt: skip
+
+
+def needed_windows(
+    whole: Window, mask: NDArray[np.bool_], stride_px: int, halo_px: int, limit: Window
+) -> tuple[Window, ...]:
+    """Disjoint windows that hold every judged cell with its halo: one box for each group of cells that lie together.
+
+    Args:
+        whole: the window of all cells of the mask.
+        mask: (row, column), row 0 the northernmost.
+        stride_px: edge of a cell.
+        halo_px: ground a cell's score needs on every side.
+        limit: what the tile may read.
+    """
+    reach = 2 * -(-halo_px // stride_px) + 1
+    groups, _ = ndimage.label(ndimage.binary_dilation(mask, np.ones((reach, reach), bool)), np.ones((3, 3), int))
+    boxes = []
+    for rows, columns in ndimage.find_objects(np.where(mask, groups, 0)):
+        cell_box = Window(
+            x0=whole.x0 + columns.start * stride_px, y0=whole.y0 + rows.start * stride_px,
+            x1=whole.x0 + columns.stop * stride_px, y1=whole.y0 + rows.stop * stride_px,
+        ).buffer(halo_px)  # fmt: skip
+        snapped = cell_box.at(SNAP_PX).times(SNAP_PX).intersect(limit)
+        boxes += [snapped] if snapped else []
+    return tuple(sorted(_merged(boxes)))
+
+
+def _merged(boxes: list[Window]) -> list[Window]:
+    """Boxes that overlap become their common box, until none do."""
+    done: list[Window] = []
+    while boxes:
+        box = boxes.pop()
+        touching = [other for other in done if other.intersect(box)]
+        if touching:
+            done = [other for other in done if other not in touching]
+            for other in touching:
+                box = box.union_bounds(other)
+            boxes.append(box)
+        else:
+            done.append(box)
+    return done
+
+
+def _scenes_of(tile: Tile, windows: Sequence[Window], near: Sequence[Scene]) -> tuple[Scene, ...]:
+    """Scenes whose footprint meets the ground that is read, masks included; by id."""
+    boxes = [window.buffer(RESCUE_PX) for window in windows]
+    ground = shapely.union_all([shapely.box(box.x0 * 10, -box.y1 * 10, box.x1 * 10, -box.y0 * 10) for box in boxes])
+    wanted = tile.read.buffer(RESCUE_PX)
+    meets = (scene for scene in near if project_aoi(scene.footprint, tile.id.zone, wanted).intersects(ground))
+    return tuple(sorted(meets, key=lambda scene: scene.id))
+
+
+def _composite_digest(request: CompositeRequest) -> str:
+    """Hrefs stay out: the same scene behind another mirror or a fresh token is the same scene."""
+    gsd = band_gsd(request.scenes, request.bands)
+    scenes = [
+        (
+            scene.id, scene.version, scene.baseline, scene.look, scene.tile, scene.cloud_cover, scene.epsg,
+            sorted((band, asset.scale, asset.offset, asset.nodata) for band, asset in scene.assets.items()),
+        )
+        for scene in request.scenes
+    ]  # fmt: skip
+    windows = [(box.x0, box.y0, box.x1, box.y1) for box in request.windows]
+    shape = (str(request.tile.id), request.tile.margin_px, windows, request.bands, sorted(gsd.items()))
+    return digest_of(["composite", COMPOSITE_VERSION, shape, scenes, request.looks, request.max_looks])
+
+
+def _detect_digest(settings: Settings, composite: str, mask: NDArray[np.bool_]) -> str:
+    weights = [card.sha256 if card else None for card in (settings.detector, settings.impact)]
+    asked = np.packbits(mask).tobytes().hex()
+    return digest_of(["detect", DETECT_VERSION, composite, weights, settings.threshold, settings.chunk_px, asked])

@@ -1,0 +1,194 @@
+"""From options to facts: cards, ground, scenes, memory. Everything a scan needs to know before its first byte."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+from shapely.geometry.base import BaseGeometry
+
+from models import CardError, ModelCard, find_card
+from models.registry import find
+from scanner.aoi import read_aoi
+from scanner.catalog.search import SceneQuery, search
+from scanner.config import ScanConfig, digest_of
+from scanner.errors import CatalogError, DetectorError, DeviceError, FolderError
+from scanner.run.cost import CostEstimate, estimate
+from scanner.run.plan import ScanPlan, Settings, make_plan, search_area
+from scanner.store.layout import ScanFolder
+from tiling import chunk_px_for
+
+__all__ = ["Prepared", "check_folder", "identity_of", "prepare"]
+
+MEMORY_SHARE = 0.6
+"""Of the memory that is free when a scan begins; the rest is for the driver, the page cache and the user."""
+
+UNIT_MEMORY_BYTES = 4 << 30
+"""More than this brings nothing: a unit's panels and chunks are already large enough to be read aligned."""
+
+CHUNK_LIMIT_PX = 3072
+"""Larger cores save no halo worth having and only cost memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A scan, ready to run."""
+
+    config: ScanConfig
+    """What was asked."""
+    plan: ScanPlan
+    """What will be done."""
+    cost: CostEstimate
+    """What it will cost."""
+    workers: int
+    """Worker processes."""
+    identity: Mapping[str, Any]
+    """The options that a folder is bound to."""
+
+
+def prepare(config: ScanConfig) -> Prepared:
+    """Resolve every option, ask the catalogue, and plan.
+
+    Raises:
+        InputError: any of its kinds, when an option, the catalogue or a card does not fit.
+    """
+    cards = _cards(config)
+    level = config.level or cards.detector.level
+    for card in (cards.detector, cards.impact):
+        if card is not None:
+            _accept(card, level)
+    _check_device(config.device)
+    aoi = read_aoi(config.aoi)
+    start, end = config.days
+    query = SceneQuery(
+        catalog=config.catalog, collection=config.collection, level=level, start=start, end=end,
+        aoi=search_area(aoi), max_cloud=config.max_cloud,
+    )  # fmt: skip
+    scenes = search(query)
+    if not scenes:
+        raise CatalogError(
+            f"no {level} scenes from {start} to {end} over the area in {config.catalog}: "
+            "change --dates, --aoi or --max-cloud"
+        )
+    cores = psutil.cpu_count(logical=True) or 1
+    run = ScanFolder(config.out).read_run()
+    workers = config.workers or cores
+    settings = _settings(config, cards, run, cores=cores, workers=workers)
+    plan = make_plan(settings, aoi, scenes)
+    workers = min(workers, max(1, len(plan.tiles)))
+    memory = workers * settings.memory_bytes
+    cost = estimate(plan, cores=cores if config.cluster == "local" else workers, memory_bytes=memory)
+    return Prepared(
+        config=config, plan=plan, cost=cost, workers=workers, identity=identity_of(config, plan, level, aoi)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cards:
+    detector: ModelCard
+    detector_folder: str
+    impact: ModelCard | None = None
+    impact_folder: str | None = None
+
+
+def _cards(config: ScanConfig) -> _Cards:
+    detector = _card(config.detector, "detector")
+    folder = str(find(config.detector).resolve())
+    name = config.impact or detector.impact
+    if name in (None, "none"):
+        return _Cards(detector=detector, detector_folder=folder)
+    impact = _card(name, "impact")
+    return _Cards(detector=detector, detector_folder=folder, impact=impact, impact_folder=str(find(name).resolve()))
+
+
+def _card(name: str, task: str) -> ModelCard:
+    try:
+        card = find_card(name)
+    except CardError as error:
+        raise DetectorError(f"--{task}: {error}") from None
+    if card.task != task:
+        raise DetectorError(f"--{task} {name}: that card is for task {card.task}; expected one for {task}")
+    return card
+
+
+def _accept(card: ModelCard, level: str) -> None:
+    try:
+        card.accept(level, card.bands)
+    except CardError as error:
+        raise DetectorError(str(error)) from None
+
+
+def _check_device(device: str) -> None:
+    if device != "cuda":
+        return
+    import torch  # noqa: PLC0415
+
+    if not torch.cuda.is_available():
+        raise DeviceError(
+            "--device cuda: there is no CUDA GPU here; use --device auto or cpu, or run `minescan doctor`"
+        )
+
+
+def _settings(config: ScanConfig, cards: _Cards, run: Mapping[str, Any], *, cores: int, workers: int) -> Settings:
+    """Chunk size and threads stay what they were when the folder was begun: the same bytes come out."""
+    memory = int(min(UNIT_MEMORY_BYTES, psutil.virtual_memory().available * MEMORY_SHARE / workers))
+    before = run.get("settings", {})
+    return Settings(
+        detector=cards.detector, impact=cards.impact,
+        detector_folder=cards.detector_folder, impact_folder=cards.impact_folder,
+        threshold=cards.detector.threshold if config.threshold is None else config.threshold, looks=config.looks,
+        chunk_px=before.get("chunk_px") or _chunk_px(config, cards, memory),
+        threads=before.get("threads") or max(1, cores // workers), memory_bytes=memory,
+    )  # fmt: skip
+
+
+def _chunk_px(config: ScanConfig, cards: _Cards, memory: int) -> int:
+    from models.infer import Detector, load  # noqa: PLC0415
+
+    stride, halo = cards.detector.stride_px, cards.detector.halo_px
+    if config.chunk != "auto":
+        return max(stride, config.chunk // stride * stride)
+    detector = load(cards.detector_folder, "cpu")
+    assert isinstance(detector, Detector)  # noqa: S101  the card's task was checked
+    per_px = detector.bytes_per_px
+    fits = chunk_px_for(memory_bytes=memory, bytes_per_px=per_px, stride_px=stride, halo_px=halo)
+    return min(fits, CHUNK_LIMIT_PX // stride * stride)
+
+
+def identity_of(config: ScanConfig, plan: ScanPlan, level: str, aoi: BaseGeometry) -> dict[str, Any]:
+    """What a folder is bound to. Workers, device and limits may differ from run to run."""
+    settings = plan.settings
+    return {
+        "aoi": digest_of(aoi.wkb_hex),
+        "dates": config.dates,
+        "catalog": config.catalog,
+        "collection": config.collection,
+        "level": level,
+        "max-cloud": config.max_cloud,
+        "looks": config.looks,
+        "detector": settings.detector.sha256,
+        "impact": settings.impact.sha256 if settings.impact else None,
+        "threshold": settings.threshold,
+        "isolation": config.isolation,
+        "join-distance": config.join_distance,
+        "chunk": config.chunk,
+        "registry": dict(config.registry),
+        "keep-composites": config.keep_composites,
+    }
+
+
+def check_folder(folder: ScanFolder, identity: Mapping[str, Any]) -> None:
+    """The folder is new, or was begun with the same options.
+
+    Raises:
+        FolderError: it was begun with others; the first that differs is named.
+    """
+    before = folder.read_run().get("identity")
+    if before is None:
+        return
+    for option, value in identity.items():
+        if before.get(option) != value:
+            raise FolderError(
+                f"{folder.root} was begun with --{option} {before.get(option)}, now it is {value}; "
+                "use the same options to resume, or another --out"
+            )

@@ -1,0 +1,152 @@
+"""One tile, end to end, without dask: a unit in, its data on disk, a receipt out."""
+
+import time
+import traceback
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from scanner.composite.build import CompositeRequest, build_composite
+from scanner.detection.detect import Detections, detect_tile
+from scanner.detection.hits_file import write_hits
+from scanner.detection.judge import Bench, hits_of
+from scanner.errors import MinescanError
+from scanner.export.raster import write_clear_looks, write_probability
+from scanner.store.composite import flush, read_window
+from scanner.store.layout import ScanFolder
+from scanner.types import Receipt, Scene
+from tiling import CellRange, Lattice, Tile, Window, cell_areas, chunks, judged
+
+__all__ = ["CompositeUnit", "DetectUnit", "run_unit"]
+
+FAULTS_KEPT = 20
+"""Faults a receipt names; it counts them all and stays below 10 kB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompositeUnit:
+    """Read one tile's scenes and write its composite."""
+
+    folder: Path
+    """The scan's folder."""
+    digest: str
+    """Of everything that shapes the composite."""
+    request: CompositeRequest
+    """What to read."""
+
+    stage = "composite"
+
+    @property
+    def name(self) -> str:
+        """Tile id."""
+        return str(self.request.tile.id)
+
+    def run(self) -> Receipt:
+        """Build, flush, and only then say so."""
+        report = build_composite(self.request, self.folder)
+        flush(self.folder, self.name)
+        stats = {
+            "decoded_bytes": float(report.nbytes_decoded), "needed_bytes": float(report.nbytes_needed),
+            "requests": float(report.requests), "rescued_px": float(report.rescued_px), "looks": float(report.looks),
+        } | {f"mask_{kind}": 1.0 for kind in report.mask_kinds}  # fmt: skip
+        return Receipt(
+            stage="composite", unit=self.name, digest=self.digest, status="partial" if report.faults else "done",
+            nbytes=report.nbytes_decoded, faults=report.faults[:FAULTS_KEPT], fault_count=len(report.faults),
+            stats=stats,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectUnit:
+    """Score one tile's composite and judge its hits."""
+
+    folder: Path
+    """The scan's folder."""
+    digest: str
+    """Of everything that shapes the detections."""
+    tile: Tile
+    """The tile."""
+    cells: CellRange
+    """The cells it owns."""
+    aoi: BaseGeometry
+    """The AOI's part here, UTM metres."""
+    scenes: tuple[Scene, ...]
+    """Scenes of the composite."""
+    detector: str
+    """Folder of the detector's card."""
+    impact: str | None
+    """Folder of the judge's card."""
+    threshold: float
+    """Score above which a cell is a hit."""
+    chunk_px: int
+    """Edge of a chunk's core."""
+    device: str
+    """Where the networks run."""
+    threads: int
+    """Threads of the networks on a CPU."""
+
+    stage = "detect"
+
+    @property
+    def name(self) -> str:
+        """Tile id."""
+        return str(self.tile.id)
+
+    def run(self) -> Receipt:
+        """Detect, judge, write grids and hits, and only then say so."""
+        import torch  # noqa: PLC0415
+
+        from models import load  # noqa: PLC0415
+
+        torch.set_num_threads(self.threads)
+        detector = load(self.detector, device=self.device)
+        judge = load(self.impact, device=self.device) if self.impact else None
+        card = detector.card
+        lattice = Lattice(zone=self.tile.id.zone, stride_px=card.stride_px)
+        mask = judged(lattice, self.cells, self.aoi)
+        parts = chunks(lattice, self.cells, chunk_px=self.chunk_px, halo_px=card.halo_px)
+
+        def read(window: Window) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+            return read_window(self.folder, self.tile, card.bands, window)
+
+        detections = detect_tile(parts, mask, read, detector, judge, self.threshold)
+        bench = Bench(tile=self.tile.id, cells=self.cells, impact=judge.card if judge else None, scenes=self.scenes)
+        hits = hits_of(detections, bench)
+        self._write(detections, card.classes)
+        folder = ScanFolder(self.folder)
+        write_hits(folder.hits(self.name), hits)
+        areas = cell_areas(lattice, self.cells, mask, self.aoi)
+        stats = {
+            "cells": float(mask.sum()), "observed_cells": float(detections.observed.sum()), "hits": float(len(hits)),
+            "judged_km2": float(areas.sum()), "seen_km2": float(areas[detections.observed].sum()),
+        }  # fmt: skip
+        return Receipt(stage="detect", unit=self.name, digest=self.digest, status="done", stats=stats)
+
+    def _write(self, detections: Detections, classes: tuple[str, ...]) -> None:
+        folder = ScanFolder(self.folder)
+        window = self.cells.window(Lattice(zone=self.tile.id.zone, stride_px=self.cells.stride_px))
+        edge_m = self.cells.stride_px * 10.0
+        place = {"origin": (window.x0 * 10.0, -window.y0 * 10.0), "edge_m": edge_m, "epsg": self.tile.id.zone}
+        write_probability(folder.probability(self.name), detections.probabilities, classes=classes, **place)
+        write_clear_looks(folder.coverage(self.name), detections.looks, **place)
+
+
+def run_unit(unit: CompositeUnit | DetectUnit) -> Receipt:
+    """Run one unit; whatever happens, a receipt comes back."""
+    began = time.monotonic()
+    try:
+        receipt = unit.run()
+    except MinescanError as error:
+        receipt = _failed(unit, str(error))
+    except Exception as error:  # noqa: BLE001  a unit must cost a ledger row, never the run
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        receipt = _failed(unit, f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})")
+    return replace(receipt, seconds=round(time.monotonic() - began, 3))
+
+
+def _failed(unit: CompositeUnit | DetectUnit, reason: str) -> Receipt:
+    line = " ".join(reason.split())[:500]
+    return Receipt(stage=unit.stage, unit=unit.name, digest=unit.digest, status="failed", error=line)
