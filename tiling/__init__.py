@@ -1,1 +1,38 @@
-"""Room of minescan."""
+"""The ground: zones, tiles, cells, ownership, chunks and the arithmetic of their bytes. Knows no network."""
+
+from tiling.budget import Panel, chunk_px_for, composite_nbytes, look_rows, panel_blocks
+from tiling.chunks import Chunk, chunks
+from tiling.grid import GSD_M, TILE_PX, Tile, TileId, affine_of, margin_for
+from tiling.lattice import CellId, CellRange, Lattice, cell_areas, judged, tiles_meeting
+from tiling.ownership import OutsideGridError, lonlat, project_aoi, utm, zone_ground, zone_of, zones_of
+from tiling.window import Window
+
+__all__ = [
+    "GSD_M",
+    "TILE_PX",
+    "CellId",
+    "CellRange",
+    "Chunk",
+    "Lattice",
+    "OutsideGridError",
+    "Panel",
+    "Tile",
+    "TileId",
+    "Window",
+    "affine_of",
+    "cell_areas",
+    "chunk_px_for",
+    "chunks",
+    "composite_nbytes",
+    "judged",
+    "lonlat",
+    "look_rows",
+    "margin_for",
+    "panel_blocks",
+    "project_aoi",
+    "tiles_meeting",
+    "utm",
+    "zone_ground",
+    "zone_of",
+    "zones_of",
+]
