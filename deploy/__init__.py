@@ -1,1 +1,1 @@
-"""Room of minescan."""
+"""Clusters and worker set-up; knows no pipeline."""
