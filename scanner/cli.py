@@ -127,7 +127,7 @@ def status(folder: Path) -> int:
 @click.option("--impact", type=click.Choice(["high", "low", "unknown"]), help="This impact alone.")
 def export(folder: Path, target: Path, min_score: float | None, impact: str | None) -> int:
     """Candidates in another format, or filtered anew, without scanning again."""
-    from scanner.export.vector import export_to  # noqa: PLC0415
+    from scanner.export import export_to  # noqa: PLC0415
     from scanner.store.layout import ScanFolder  # noqa: PLC0415
 
     ScanFolder(folder).require()
@@ -226,7 +226,7 @@ def _report(result: "ScanResult") -> int:
     for line in result.failures:
         click.echo(line, err=True)
     km2 = result.run["km2"]
-    click.echo(f"{len(result.candidates)} candidates; {km2['seen']:.1f} of {km2['aoi']:.1f} km² seen")
+    click.echo(f"{len(result.candidates)} candidates; {km2['seen_km2']:.1f} of {km2['aoi_km2']:.1f} km² seen")
     click.echo(f"{result.out / 'candidates.csv'}\n{result.out / 'candidates.kml'}")
     return result.exit_code
 

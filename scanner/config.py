@@ -12,13 +12,9 @@ from typing import Any, Literal
 from scanner.errors import DatesError, InputError
 from scanner.types import Level
 
-__all__ = ["DEFAULT_CATALOG", "JOIN_DISTANCE_M", "ScanConfig", "digest_of", "load_config", "parse_dates"]
+__all__ = ["DEFAULT_CATALOG", "ScanConfig", "digest_of", "load_config", "parse_dates"]
 
 DEFAULT_CATALOG = "https://earth-search.aws.element84.com/v1"
-
-JOIN_DISTANCE_M = 400.0
-"""Centres of 270 m cells that share a corner lie 382 m apart: neighbours join, across zones too."""
-
 
 def parse_dates(text: str) -> tuple[dt.date, dt.date]:
     """`START/END`, both days included, UTC.
@@ -77,8 +73,8 @@ class ScanConfig:
     """Hold a hit far from its neighbours to the card's higher threshold."""
     keep_composites: Literal["all", "hits", "none"] = "all"
     """Which tiles' composites stay on disk."""
-    join_distance: float = JOIN_DISTANCE_M
-    """Metres between cell centres below which hits are one candidate."""
+    join_distance: float | None = None
+    """Metres between cell centres below which hits are one candidate; by default 400 for 27 px cells, in proportion."""
     chunk: int | Literal["auto"] = "auto"
     """Edge of a chunk's core in 10 m pixels, rounded down to whole cells."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -4,13 +4,15 @@ import time
 import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from models import ModelCard
 from scanner.composite.build import CompositeRequest, build_composite
-from scanner.detection.detect import Detections, detect_tile
+from scanner.detection.detect import Asked, Detections, detect_tile
 from scanner.detection.hits_file import write_hits
 from scanner.detection.judge import Bench, hits_of
 from scanner.errors import MinescanError
@@ -37,7 +39,7 @@ class CompositeUnit:
     request: CompositeRequest
     """What to read."""
 
-    stage = "composite"
+    stage: ClassVar[Literal["composite"]] = "composite"
 
     @property
     def name(self) -> str:
@@ -83,12 +85,12 @@ class DetectUnit:
     """Score above which a cell is a hit."""
     chunk_px: int
     """Edge of a chunk's core."""
-    device: str
+    device: Literal["auto", "cpu", "cuda"]
     """Where the networks run."""
     threads: int
     """Threads of the networks on a CPU."""
 
-    stage = "detect"
+    stage: ClassVar[Literal["detect"]] = "detect"
 
     @property
     def name(self) -> str:
@@ -99,39 +101,50 @@ class DetectUnit:
         """Detect, judge, write grids and hits, and only then say so."""
         import torch  # noqa: PLC0415
 
-        from models import load  # noqa: PLC0415
+        from models.infer import Detector, Judge, load  # noqa: PLC0415
 
         torch.set_num_threads(self.threads)
-        detector = load(self.detector, device=self.device)
-        judge = load(self.impact, device=self.device) if self.impact else None
-        card = detector.card
-        lattice = Lattice(zone=self.tile.id.zone, stride_px=card.stride_px)
-        mask = judged(lattice, self.cells, self.aoi)
-        parts = chunks(lattice, self.cells, chunk_px=self.chunk_px, halo_px=card.halo_px)
+        detector = load(self.detector, self.device)
+        judge = load(self.impact, self.device) if self.impact else None
+        assert isinstance(detector, Detector)  # noqa: S101  the cards' tasks were checked when the scan was prepared
+        assert judge is None or isinstance(judge, Judge)  # noqa: S101
+        asked = self._asked(detector.card)
 
         def read(window: Window) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-            return read_window(self.folder, self.tile, card.bands, window)
+            return read_window(self.folder, self.tile, detector.card.bands, window)
 
-        detections = detect_tile(parts, mask, read, detector, judge, self.threshold)
-        bench = Bench(tile=self.tile.id, cells=self.cells, impact=judge.card if judge else None, scenes=self.scenes)
-        hits = hits_of(detections, bench)
-        self._write(detections, card.classes)
-        folder = ScanFolder(self.folder)
-        write_hits(folder.hits(self.name), hits)
-        areas = cell_areas(lattice, self.cells, mask, self.aoi)
+        detections = detect_tile(asked, read, detector, judge, self.threshold)
+        hits = hits_of(detections, asked, Bench(impact=judge.card if judge else None, scenes=self.scenes))
+        self._write(asked, detections, detector.card.classes)
+        write_hits(ScanFolder(self.folder).hits(self.name), hits)
+        areas = cell_areas(asked.lattice, asked.cells, asked.judged, self.aoi)
         stats = {
-            "cells": float(mask.sum()), "observed_cells": float(detections.observed.sum()), "hits": float(len(hits)),
-            "judged_km2": float(areas.sum()), "seen_km2": float(areas[detections.observed].sum()),
+            "cells": float(asked.judged.sum()), "observed_cells": float(detections.observed.sum()),
+            "hits": float(len(hits)), "judged_km2": float(areas.sum()),
+            "seen_km2": float(areas[detections.observed].sum()),
         }  # fmt: skip
         return Receipt(stage="detect", unit=self.name, digest=self.digest, status="done", stats=stats)
 
-    def _write(self, detections: Detections, classes: tuple[str, ...]) -> None:
+    def _asked(self, card: ModelCard) -> Asked:
+        lattice = Lattice(zone=self.tile.id.zone, stride_px=card.stride_px)
+        parts = chunks(lattice, self.cells, chunk_px=self.chunk_px, halo_px=card.halo_px)
+        return Asked(
+            tile=self.tile.id,
+            lattice=lattice,
+            cells=self.cells,
+            judged=judged(lattice, self.cells, self.aoi),
+            chunks=parts,
+        )
+
+    def _write(self, asked: Asked, detections: Detections, classes: tuple[str, ...]) -> None:
         folder = ScanFolder(self.folder)
-        window = self.cells.window(Lattice(zone=self.tile.id.zone, stride_px=self.cells.stride_px))
-        edge_m = self.cells.stride_px * 10.0
-        place = {"origin": (window.x0 * 10.0, -window.y0 * 10.0), "edge_m": edge_m, "epsg": self.tile.id.zone}
-        write_probability(folder.probability(self.name), detections.probabilities, classes=classes, **place)
-        write_clear_looks(folder.coverage(self.name), detections.looks, **place)
+        corner = asked.lattice.transform(asked.cells)
+        origin, edge_m, epsg = (corner.c, corner.f), float(asked.lattice.edge_m), asked.lattice.zone
+        write_probability(
+            folder.probability(self.name), detections.probabilities,
+            classes=classes, origin=origin, edge_m=edge_m, epsg=epsg,
+        )  # fmt: skip
+        write_clear_looks(folder.coverage(self.name), detections.looks, origin=origin, edge_m=edge_m, epsg=epsg)
 
 
 def run_unit(unit: CompositeUnit | DetectUnit) -> Receipt:

@@ -1,0 +1,89 @@
+"""Reflectance of any window of ground, by the same catalogue and compositor as a scan: what training is fed with."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import psutil
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from scanner.catalog.search import SceneQuery, search
+from scanner.composite.build import CompositeRequest, build_composite
+from scanner.detection.detect import reflectance_of
+from scanner.errors import CatalogError
+from scanner.run.plan import SNAP_PX, search_area
+from scanner.run.progress import LOGGER
+from scanner.store.composite import read_window
+from scanner.types import Scene
+from tiling import Tile, TileId, Window, lonlat
+
+__all__ = ["ChipSource", "lonlat_box", "reflectance_at"]
+
+ROOM_PX = 12
+"""Windows are snapped to 60 m pixels; a margin of two holds the one that a chip's edge cuts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChipSource:
+    """Which scenes make the composites."""
+
+    query: SceneQuery
+    """Catalogue, level and dates; its area is replaced by each window's."""
+    bands: tuple[str, ...]
+    """Band names in the order wanted."""
+
+
+def lonlat_box(zone: int, window: Window) -> BaseGeometry:
+    """A window's outline in degrees, its edges followed in steps."""
+    ring = shapely.segmentize(shapely.box(window.x0 * 10, -window.y1 * 10, window.x1 * 10, -window.y0 * 10), 1000.0)
+    return shapely.transform(ring, lambda xy: np.column_stack(lonlat(zone, xy[:, 0], xy[:, 1])))
+
+
+def reflectance_at(source: ChipSource, zone: int, window: Window) -> tuple[NDArray[np.float32], tuple[Scene, ...]]:
+    """Composite reflectance (band, y, x) of a window of zone pixels, NaN where nothing was clear, and its scenes.
+
+    Raises:
+        CatalogError: no scene of the dates covers it.
+    """
+    scenes = search(replace(source.query, aoi=search_area(lonlat_box(zone, window))))
+    if not scenes:
+        raise CatalogError(f"no scenes over {window} of zone {zone} in {source.query.catalog}; check the dates")
+    stored = np.zeros((len(source.bands), *window.shape), np.uint16)
+    folder = Path(tempfile.mkdtemp(prefix="minescan-chips-"))
+    try:
+        for tile in _tiles_under(zone, window):
+            part = tile.read.intersect(window)
+            if part is None:
+                continue
+            snapped = part.at(SNAP_PX).times(SNAP_PX).intersect(tile.read)
+            assert snapped is not None  # noqa: S101  the part lies in it
+            request = CompositeRequest(
+                tile=tile, windows=(snapped,), bands=source.bands, scenes=scenes, looks=None, max_looks=None,
+                threads=psutil.cpu_count() or 1, memory_bytes=2 << 30,
+            )  # fmt: skip
+            report = build_composite(request, folder)
+            for fault in report.faults:
+                LOGGER.warning(
+                    "%s %s could not be read from %s: %s", fault.scene, fault.asset, fault.href, fault.reason
+                )
+            rows, columns = part.slices_in(window)
+            stored[:, rows, columns], _ = read_window(folder, tile, source.bands, part)
+    finally:
+        shutil.rmtree(folder)
+    return reflectance_of(stored), scenes
+
+
+def _tiles_under(zone: int, window: Window) -> Sequence[Tile]:
+    """Tiles whose own pixels meet the window, each with a little margin."""
+    low = TileId.holding(zone, window.x0 * 10, -window.y1 * 10)
+    high = TileId.holding(zone, window.x1 * 10 - 1, -window.y0 * 10 - 1)
+    return [
+        Tile(id=TileId(zone=zone, column=column, row=row), margin_px=ROOM_PX)
+        for column in range(low.column, high.column + 1)
+        for row in range(low.row, high.row + 1)
+    ]
