@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn import drawn_weights, make_card
 
 from models import CardError, cards, find_card, load
 from models.card import ModelCard, read_card
@@ -21,7 +20,7 @@ def user_models(tmp_path, monkeypatch):
     return folder
 
 
-def test_round_trip(user_models):
+def test_round_trip(user_models, make_card, drawn_weights):
     card = make_card(
         metrics={"f1": 0.5, "confusion": ((1, 2), (3, 4))}, isolation={"k": 5, "distance_m": 3000.0, "threshold": 0.75}
     )
@@ -36,7 +35,7 @@ def test_round_trip(user_models):
     )
 
 
-def test_the_users_card_hides_a_shipped_one(user_models):
+def test_the_users_card_hides_a_shipped_one(user_models, make_card, drawn_weights):
     assert {path.parent.name for path in SHIPPED.glob("*/card.json")} == {card.name for card in cards()}
     mine = make_card(name="quarry-l2a-10band", limits="mine")
     save_card(user_models / mine.name, mine, drawn_weights(mine))
@@ -47,7 +46,7 @@ def test_the_users_card_hides_a_shipped_one(user_models):
 
 
 @pytest.mark.parametrize("name", ["nowhere", "../nowhere", "/nowhere/at/all", ".", ""])
-def test_unknown_names_list_the_cards(user_models, name):
+def test_unknown_names_list_the_cards(user_models, name, make_card, drawn_weights):
     card = make_card()
     save_card(user_models / card.name, card, drawn_weights(card))
     with pytest.raises(CardError, match="drawn-detector") as caught:
@@ -55,7 +54,7 @@ def test_unknown_names_list_the_cards(user_models, name):
     assert "\n" not in str(caught.value)
 
 
-def test_changed_weights_are_refused(user_models):
+def test_changed_weights_are_refused(user_models, make_card, drawn_weights):
     card = make_card()
     save_card(user_models / card.name, card, drawn_weights(card))
     weights = user_models / card.name / "weights.safetensors"
@@ -70,7 +69,7 @@ def test_changed_weights_are_refused(user_models):
         load(card.name)
 
 
-def test_weights_of_another_network_are_refused(user_models):
+def test_weights_of_another_network_are_refused(user_models, make_card, drawn_weights):
     other = make_card("impact")
     save_card(user_models / "mixed", make_card(name="mixed"), drawn_weights(other))
     with pytest.raises(CardError, match="do not fit its network") as caught:
@@ -78,7 +77,7 @@ def test_weights_of_another_network_are_refused(user_models):
     assert "\n" not in str(caught.value)
 
 
-def test_accept():
+def test_accept(make_card):
     card = make_card()
     card.accept("l2a", ["B05", "B04", "B03", "B02", "B12"])
     with pytest.raises(CardError, match="trained on level l2a, got l1c: use --level l2a"):
@@ -99,7 +98,7 @@ def test_accept():
         ({"isolation": {"k": 5}}, "isolation needs"),
     ],
 )
-def test_cards_that_contradict_themselves(changes, complaint):
+def test_cards_that_contradict_themselves(changes, complaint, make_card):
     with pytest.raises(CardError, match=complaint):
         make_card(**changes)
 

@@ -1,6 +1,5 @@
 """Seams do not exist; what is missing is the mean; wrong arrays and absent devices are refused in one line."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn import drawn_weights, make_card
 
 from models.card import CardError, DeviceUnavailableError
 from models.infer import load
@@ -125,7 +123,7 @@ def test_judge(judge):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_a_gpu_where_there_is_none(tmp_path):
+def test_a_gpu_where_there_is_none(tmp_path, make_card, drawn_weights):
     card = make_card()
     save_card(tmp_path / card.name, card, drawn_weights(card))
     with pytest.raises(DeviceUnavailableError, match="no GPU here: use --device auto or cpu"):
@@ -134,15 +132,17 @@ def test_a_gpu_where_there_is_none(tmp_path):
 
 
 _PEAK = """
-import resource, sys
+import resource
+import sys
+
 import numpy as np
-from drawn import drawn_weights, make_card
-from models.infer import open_model
-card = make_card(band_count=10)
-detector = open_model(card, drawn_weights(card))
+
+from models.infer import load
+
+detector = load(sys.argv[1], "cpu")
 detector.score_core(np.zeros((10, 215, 215), np.float32))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-pixels = np.zeros((10, 27 * 40 + 188, 27 * 40 + 188), np.float32)
+pixels = np.zeros((10, 27 * 60 + 188, 27 * 60 + 188), np.float32)
 pixels += 0.1
 detector.score_core(pixels)
 used = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
@@ -150,10 +150,11 @@ print(used / pixels[0].size, detector.bytes_per_px)
 """
 
 
-def test_peak_memory_is_within_bytes_per_px():
+def test_peak_memory_is_within_bytes_per_px(tmp_path, make_card, drawn_weights):
+    card = make_card(band_count=10)
+    save_card(tmp_path, card, drawn_weights(card))
+    command = [sys.executable, "-c", _PEAK, str(tmp_path)]
     root = Path(__file__).resolve().parents[2]
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    command = [sys.executable, "-c", _PEAK]
-    out = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=True)
+    out = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     measured, bound = map(float, out.stdout.split())
-    assert bound / 2 < measured <= bound
+    assert bound / 3 < measured <= bound
