@@ -33,7 +33,7 @@ def make_model(task: str, classes: tuple[str, ...]):
     torch.manual_seed(11)
     card = make_card(task, classes)
     net = build(card.network, bands=3, classes=len(classes))
-    return open_model(card, {key: value * 3 for key, value in net.state_dict().items()})
+    return open_model(card, {key: value * 2 for key, value in net.state_dict().items()})
 
 
 @pytest.fixture(scope="module")
