@@ -1,1 +1,1 @@
-"""Room of minescan."""
+"""The demo: a synthetic region made by code, served as a real catalogue, and compared with what was planted."""
