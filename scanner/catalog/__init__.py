@@ -1,1 +1,5 @@
-"""Room of minescan."""
+"""STAC in, scenes out."""
+
+from scanner.catalog.search import DEFAULT_CATALOG, Findings, SceneQuery, Skipped, find, search
+
+__all__ = ["DEFAULT_CATALOG", "Findings", "SceneQuery", "Skipped", "find", "search"]
