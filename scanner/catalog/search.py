@@ -3,8 +3,8 @@
 import datetime as dt
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import shapely
@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from scanner.catalog.api import items_of_api
 from scanner.catalog.fields import ItemError, cloud_cover_of, footprint_of, level_of, sensing_time, strip_of
 from scanner.catalog.items import looks_like_item, scene_of
-from scanner.catalog.local import Found, items_of_file
+from scanner.catalog.local import items_of_file
 from scanner.catalog.profiles import profile_of
 from scanner.config import DEFAULT_CATALOG
 from scanner.errors import CatalogError
@@ -94,9 +94,15 @@ def find(query: SceneQuery) -> Findings:
     Raises:
         CatalogError: the catalogue cannot be read, has no such collection, or holds another level.
     """
-    remote = query.catalog.startswith(("http://", "https://"))
+    if query.catalog.startswith(("http://", "https://")):
+        collection = _collection(query)
+        query = replace(query, collection=collection)
+        days = (query.start, query.end)
+        items = items_of_api(query.catalog, collection, days, query.aoi, page_size=query.page_size)
+    else:
+        items = items_of_file(query.catalog)
     sieve = _Sieve(query)
-    for item, base in _from_api(query) if remote else items_of_file(query.catalog):
+    for item, base in items:
         sieve.take(item, base)
     sieve.refuse_wrong_catalog()
     scenes, superseded = newest(sieve.found)
@@ -113,7 +119,8 @@ def find(query: SceneQuery) -> Findings:
     )
 
 
-def _from_api(query: SceneQuery) -> Iterator[Found]:
+def _collection(query: SceneQuery) -> str:
+    """The collection an API is asked for: a search over all would page through every sensor's items."""
     profile = profile_of(query.catalog, query.collection)
     collection = query.collection or profile.collections.get(query.level)
     if collection is None:
@@ -121,9 +128,7 @@ def _from_api(query: SceneQuery) -> Iterator[Found]:
     named = level_of({"properties": {}, "collection": collection})
     if named not in (None, query.level):
         raise CatalogError(f"--collection {collection} holds {named}, expected {query.level}; give --level {named}")
-    return items_of_api(
-        query.catalog, collection, (query.start, query.end), query.aoi, page_size=query.page_size
-    )  # fmt: skip
+    return collection
 
 
 class _Sieve:

@@ -3,8 +3,13 @@
 import datetime as dt
 import json
 import re
+import threading
+from collections import deque
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+import yaml
 from shapely.geometry import Point, box, shape
 
 from scanner.catalog import SceneQuery, find, search
@@ -130,3 +135,76 @@ def test_local_collections(shared_data, name, level, count, bands):
     offsets = {scene.time.date(): scene.assets["B02"].offset for scene in scenes}
     assert all(offset == (-0.1 if day >= dt.date(2022, 1, 25) else 0.0) for day, offset in offsets.items())
     assert len({scene.look for scene in scenes}) == count
+
+
+ROOTS = {"earth_search_v1": "https://earth-search.aws.element84.com/v1", "planetary_computer": "https://planetarycomputer.microsoft.com/api/stac/v1"}  # fmt: skip  # noqa: E501
+
+
+@contextmanager
+def replayed(folder, cassette, maker):
+    """The recorded pages of a real server, from one on loopback whose links lead to itself; and what it was asked."""
+    recorded = yaml.safe_load((folder / "raw_http_cassettes" / cassette).read_text())
+    pages = deque(
+        one["response"]["body"]["string"] for one in recorded["interactions"] if one["request"]["method"] == "POST"
+    )
+    asked = []
+
+    class Replay(BaseHTTPRequestHandler):
+        def do_GET(self):
+            here = f"http://127.0.0.1:{self.server.server_port}"
+            name = self.path.rpartition("/collections/")[2]
+            if name != self.path:
+                return self.reply((folder / maker / f"collection__{name}.json").read_text())
+            links = [
+                {"rel": rel, "href": f"{here}/{path}"} for rel, path in (("search", "search"), ("data", "collections"))
+            ]
+            kinds = [f"https://api.stacspec.org/v1.0.0/{kind}" for kind in ("core", "item-search", "collections")]
+            root = {"type": "Catalog", "id": "replay", "description": "", "stac_version": "1.0.0", "links": links}
+            return self.reply(json.dumps(root | {"conformsTo": kinds}))
+
+        def do_POST(self):
+            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            page = json.loads(pages.popleft())
+            if not pages:
+                page["links"] = []
+            self.reply(json.dumps(page).replace(ROOTS[maker], f"http://127.0.0.1:{self.server.server_port}"))
+
+        def reply(self, body):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body.encode())))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Replay) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_recorded_pages_of_earth_search_are_followed_and_sieved(folder):
+    with replayed(folder, "TestCLISearch.test_filter[inprocess].yaml", "earth_search_v1") as (url, asked):
+        found = find(query(url))
+    assert found.seen == 20
+    assert asked[0]["collections"] == ["sentinel-2-l2a"]
+    assert asked[1] == {"next": "2025-07-31T13:03:25.899000Z,S2B_T24MVV_20250731T130245_L2A,sentinel-2-c1-l2a"}
+    assert found.left_out["of another collection"] > 0
+    assert len(found.scenes) + found.left_out["of another collection"] == 20
+    assert {scene.collection for scene in found.scenes} == {"sentinel-2-l2a"}
+    assert {scene.assets["B02"].offset for scene in found.scenes} == {0.0}
+
+
+def test_a_recorded_answer_of_planetary_computer(folder):
+    with replayed(folder, "TestItemSearch.test_datetime_results.yaml", "planetary_computer") as (url, _):
+        found = find(query(url))
+    assert (found.seen, found.skipped) == (33, ())
+    assert {scene.signer for scene in found.scenes} == {"planetary_computer"}
+    assert {scene.look for scene in found.scenes} == {"GS2A_20190101T000001_018417"}
+    # The orbit ran beside the antimeridian: no footprint may be mistaken for one around the world.
+    assert max(scene.footprint.area for scene in found.scenes) < 6
