@@ -27,15 +27,16 @@ EDGE_LAT: Final = -18.7358
 PLANE_CRS: Final = f"+proj=tmerc +lat_0={EDGE_LAT} +lon_0={EDGE_LON} +k=1 +x_0=0 +y_0=0 +datum=WGS84 +units=m"
 
 _NODE_PX: Final = 32
+Metres = NDArray[np.float64]
 
 
-def to_plane(zone: int, e_m: NDArray[np.float64], n_m: NDArray[np.float64]) -> tuple[NDArray, NDArray]:  # type: ignore[type-arg]
+def to_plane(zone: int, e_m: Metres, n_m: Metres) -> tuple[Metres, Metres]:
     """Metres east and north of the plane's origin of UTM coordinates."""
     u, v = Transformer.from_crs(zone, PLANE_CRS, always_xy=True).transform(e_m, n_m)
     return np.asarray(u), np.asarray(v)
 
 
-def to_lonlat(u_m: NDArray[np.float64], v_m: NDArray[np.float64]) -> tuple[NDArray, NDArray]:  # type: ignore[type-arg]
+def to_lonlat(u_m: Metres, v_m: Metres) -> tuple[Metres, Metres]:
     """Degrees of points of the plane."""
     lon, lat = Transformer.from_crs(PLANE_CRS, 4326, always_xy=True).transform(u_m, v_m)
     return np.asarray(lon), np.asarray(lat)

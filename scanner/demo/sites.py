@@ -9,7 +9,7 @@ from scanner.demo.plane import CORNER_M, ZONES, to_plane
 
 __all__ = ["RegionSpec", "Site", "plant"]
 
-_MINE_SIZES_M: Final = (900, 600, 450, 500, 1200, 250, 700, 200, 350, 1000, 300, 550)
+_MINE_SIZES_M: Final = (1060, 600, 450, 500, 1200, 250, 700, 200, 350, 1000, 300, 550)
 _CLOUD_CALLED_FIRST: Final = (3, 6)
 _DECOYS: Final = (
     "pond", "cleared", "town", "bare_field", "lake", "pond", "bare_field", "cleared", "pond", "lake",
@@ -107,16 +107,18 @@ def _mines(spec: RegionSpec, rng: np.random.Generator) -> list[Site]:
     swap = int(rng.integers(2))
     for index in range(spec.mines):
         size_m = _MINE_SIZES_M[index % len(_MINE_SIZES_M)] * rng.uniform(0.92, 1.08)
-        radius = float(np.clip(size_m, 200, max(200.0, 2.4 * spec.size_px))) / 2
+        radius = float(np.clip(size_m, 200, max(200.0, 2.8 * spec.size_px))) / 2
         place = pinned[index] if index < len(pinned) else None
         if place is None or not _free(place, radius, mines, spec):
             place = _room(rng, radius, mines, spec)
         if place is None:
             raise ValueError(f"no room for {spec.mines} mines in granules of {spec.size_px} px: plant fewer")
         high = (index + swap) % 2 == 0
+        # The first lies along the line from the zone edge to the tile corner, to cover both ends.
+        turn = float(rng.uniform(0, 2 * np.pi) if index else rng.uniform(-0.15, 0.15))
         mines.append(
             Site(id=f"mine-{index:02d}", kind="high" if high else "low", what="metal_mine" if high else "quarry",
-                 u_m=place[0], v_m=place[1], radius_m=radius, turn=float(rng.uniform(0, 2 * np.pi)),
+                 u_m=place[0], v_m=place[1], radius_m=radius, turn=turn,
                  always_cloud=index in called)
         )  # fmt: skip
     return mines

@@ -14,12 +14,13 @@ from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 
 from scanner.demo.ground import Ground
-from scanner.demo.plane import EDGE_LON, ZONES, to_lonlat
-from tiling import TILE_PX, Window, utm, zone_of
+from scanner.demo.plane import ZONES, to_lonlat
+from tiling import TILE_PX, Window, lonlat, utm, zone_of
 
 __all__ = ["ImpactPoint", "edges_of", "impact_points", "labels", "outlines", "write_truth"]
 
 _CELL_M: Final = 270.0
+_TILE_M: Final = TILE_PX * 10.0
 Impact = Literal["high_impact", "low_impact", "no_ore"]
 
 
@@ -63,23 +64,25 @@ def impact_points(ground: Ground, seed: int, per_site: int = 4) -> tuple[ImpactP
 
 
 def edges_of(outline: BaseGeometry) -> tuple[str, ...]:
-    """Which edges a polygon in degrees lies astride: zone, tile, tile_corner, cell."""
-    west, _, east, _ = outline.bounds
-    found = ["zone"] if west < EDGE_LON < east else []
-    seen = set()
+    """Which edges a polygon in degrees lies astride, each on the ground of the zone it counts in: cell, tile, zone.
+
+    `tile_corner` when the meeting point of four tiles lies inside it.
+    """
+    points = shapely.get_coordinates(outline)
+    owner = np.asarray(zone_of(points[:, 0], points[:, 1]))
+    found = {"zone"} if np.unique(owner).size > 1 else set()
     for zone in ZONES:
-        points = shapely.get_coordinates(outline)
-        mine = np.asarray(zone_of(points[:, 0], points[:, 1])) == zone
-        if not mine.any():
+        if not (owner == zone).any():
             continue
-        e, n = (np.asarray(axis) for axis in utm(zone, points[:, 0], points[:, 1]))
-        tile_m = TILE_PX * 10.0
-        columns, rows = np.unique(e[mine] // tile_m), np.unique(n[mine] // tile_m)
-        seen |= {"tile"} if columns.size > 1 or rows.size > 1 else set()
-        seen |= {"tile_corner"} if columns.size > 1 and rows.size > 1 else set()
-        astride = np.unique(e[mine] // _CELL_M).size > 1 or np.unique(n[mine] // _CELL_M).size > 1
-        seen |= {"cell"} if astride else set()
-    return (*found, *sorted(seen))
+        e, n = (np.asarray(axis)[owner == zone] for axis in utm(zone, points[:, 0], points[:, 1]))
+        for name, step_m in (("cell", _CELL_M), ("tile", _TILE_M)):
+            if np.unique(e // step_m).size > 1 or np.unique(n // step_m).size > 1:
+                found.add(name)
+        # One corner at most: tiles are a hundred times larger than anything planted.
+        corner = lonlat(zone, *(np.ceil(axis.min() / _TILE_M) * _TILE_M for axis in (e, n)))
+        if shapely.contains_xy(outline, *(float(np.ravel(axis)[0]) for axis in corner)):
+            found.add("tile_corner")
+    return tuple(sorted(found))
 
 
 def write_truth(ground: Ground, file: Path) -> None:
