@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.card import WEIGHTS_FILE, CardError, DeviceUnavailableError, ModelCard, read_card, weights_digest
 from models.networks import build
 from models.networks.fcn import Fcn
-from models.networks.impact import CHIP_PX
+from models.networks.geometry import CHIP_PX
 from models.registry import find
 
 __all__ = ["Detector", "Device", "Judge", "load", "open_model"]

@@ -4,16 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
-__all__ = ["FIELD_PX", "HALO_PX", "STRIDE_PX", "WINDOW_PX", "Fcn"]
-
-STRIDE_PX = 27
-"""Three pools of 3."""
-WINDOW_PX = 189
-"""What the 7x7 convolution pools over: 7 cells."""
-HALO_PX = 94
-"""Round a cell: 3 cells of window and 13 px of the SAME convolutions (1 + 3 + 9)."""
-FIELD_PX = 215
-"""STRIDE_PX + 2 * HALO_PX: every pixel that can change a cell's score."""
+__all__ = ["Fcn"]
 
 
 class Fcn(nn.Module):

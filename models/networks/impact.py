@@ -4,10 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
-__all__ = ["CHIP_PX", "ImpactCnn"]
+from models.networks.geometry import CHIP_PX
 
-CHIP_PX = 21
-"""Edge of a chip round a hit."""
+__all__ = ["ImpactCnn"]
 
 
 class ImpactCnn(nn.Module):

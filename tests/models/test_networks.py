@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from models.networks import FCN, IMPACT, build
-from models.networks.fcn import FIELD_PX, HALO_PX, STRIDE_PX, WINDOW_PX, Fcn
+from models.networks.fcn import Fcn
+from models.networks.geometry import FIELD_PX, HALO_PX, STRIDE_PX, WINDOW_PX
 from models.networks.impact import ImpactCnn
 
 
