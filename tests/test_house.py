@@ -90,7 +90,8 @@ def _imported(folder: str) -> set[str]:
                 found |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 found.add(node.module.split(".")[0])
-    return found - set(sys.stdlib_module_names) - {*PACKAGES, "tests"}
+    ours = {file.stem for file in (ROOT / "tests").rglob("*.py")} | {*PACKAGES, "tests"}
+    return found - set(sys.stdlib_module_names) - ours
 
 
 @pytest.mark.parametrize("folder", [*PACKAGES, "tests"])
