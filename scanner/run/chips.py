@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from scanner.catalog.search import SceneQuery, search
-from scanner.composite.build import CompositeRequest, build_composite
+from scanner.composite.build import build_composite
+from scanner.composite.request import CompositeRequest
 from scanner.detection.detect import reflectance_of
 from scanner.errors import CatalogError
 from scanner.run.plan import SNAP_PX, search_area

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scanner.composite.build import expected_nbytes
+from scanner.composite.request import expected_nbytes
 from scanner.run.plan import ScanPlan
 from tiling import Window
 

@@ -93,7 +93,8 @@ def run_units(
         if not flying:
             break
         try:
-            ready = wait(list(flying), timeout=POLL_S, return_when="FIRST_COMPLETED").done
+            with client.as_current():
+                ready = wait(list(flying), timeout=POLL_S, return_when="FIRST_COMPLETED").done
         except TimeoutError:
             continue
         for future in ready:

@@ -11,7 +11,7 @@ from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from models import ModelCard
-from scanner.composite.build import CompositeRequest, band_gsd
+from scanner.composite.request import CompositeRequest, band_gsd
 from scanner.config import digest_of
 from scanner.errors import DetectorError
 from scanner.types import Scene

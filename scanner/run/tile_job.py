@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from models import ModelCard
-from scanner.composite.build import CompositeRequest, build_composite
+from scanner.composite.build import build_composite
+from scanner.composite.request import CompositeRequest
 from scanner.detection.detect import Asked, Detections, detect_tile
 from scanner.detection.hits_file import write_hits
 from scanner.detection.judge import Bench, hits_of
@@ -138,13 +139,10 @@ class DetectUnit:
 
     def _write(self, asked: Asked, detections: Detections, classes: tuple[str, ...]) -> None:
         folder = ScanFolder(self.folder)
-        corner = asked.lattice.transform(asked.cells)
-        origin, edge_m, epsg = (corner.c, corner.f), float(asked.lattice.edge_m), asked.lattice.zone
-        write_probability(
-            folder.probability(self.name), detections.probabilities,
-            classes=classes, origin=origin, edge_m=edge_m, epsg=epsg,
-        )  # fmt: skip
-        write_clear_looks(folder.coverage(self.name), detections.looks, origin=origin, edge_m=edge_m, epsg=epsg)
+        transform, epsg = asked.lattice.transform(asked.cells), asked.lattice.zone
+        probabilities = folder.probability(self.name)
+        write_probability(probabilities, detections.probabilities, transform=transform, epsg=epsg, classes=classes)
+        write_clear_looks(folder.coverage(self.name), detections.looks, transform=transform, epsg=epsg)
 
 
 def run_unit(unit: CompositeUnit | DetectUnit) -> Receipt:
