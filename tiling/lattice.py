@@ -253,6 +253,8 @@ def _tiles_in_zone(lattice: Lattice, aoi_utm: BaseGeometry) -> list[TileId]:
     ]
     ranges = [lattice.cells_of(tile) for tile in candidates]
     boxes = np.array([_half_open(*frame_of(cells.window(lattice)).bounds) for cells in ranges])
+    # A copy: preparing changes a geometry, and this one is cached and shared between threads.
+    aoi_utm = shapely.force_2d(aoi_utm)
     shapely.prepare(aoi_utm)
     near = shapely.intersects(aoi_utm, boxes)
     inside = shapely.contains(aoi_utm, boxes)

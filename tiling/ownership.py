@@ -259,8 +259,6 @@ def _projected(aoi: bytes, zone: int) -> BaseGeometry:
     parts = _owned(_normalised(aoi), zone)
     if not len(parts):
         return shapely.GeometryCollection()
-    if zone % 100 in (1, 60):
-        parts = np.concatenate([parts, _turned(parts, -360), _turned(parts, 360)])
     rim = CLEARANCE_DEG
     strips = [shapely.box(w - rim, s - rim, e + rim, n + rim) for w, s, e, n in _strips(zone)]
     clipped, _ = _clip(parts, shapely.union_all(strips))
@@ -282,10 +280,9 @@ def _normalised(aoi: bytes) -> Geometries:
     west, south, east, north = shapely.total_bounds(parts)
     if not (south >= SOUTH_DEG and north <= NORTH_DEG):
         raise _refuse(south if south < SOUTH_DEG else north)
-    if west >= -180 and east < 180:
+    if west >= -180 and east <= 180:
         return parts
     pieces = []
-    # What is thin and lies on 180 is kept on both sides: only -180 has an owner.
     for turn in range(int((west + 180) // 360), int((east + 180) // 360) + 1):
         clipped, _ = _clip(parts, shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90))
         pieces.append(_turned(clipped, -360 * turn))
@@ -304,8 +301,18 @@ def _clip(parts: Geometries, region: BaseGeometry) -> tuple[Geometries, Ints]:
     return pieces[keep], index[keep]
 
 
+def _rejoined(parts: Geometries) -> Geometries:
+    """The parts as the zones beside the antimeridian see them: going on beyond 180 degrees, on both sides."""
+    west, _, east, _ = shapely.total_bounds(parts)
+    if west > -180 and east < 180:
+        return parts
+    return explode(shapely.union_all(np.concatenate([parts, _turned(parts, -360), _turned(parts, 360)])))
+
+
 def _owned(parts: Geometries, zone: int) -> Geometries:
     """The parts that share ground with the zone: area, a stretch of line, or the point itself."""
+    if zone % 100 in (1, 60) and len(parts):
+        parts = _rejoined(parts)
     owned = np.zeros(len(parts), dtype=bool)
     for strip in _strips(zone):
         pieces, index = _clip(parts, shapely.box(*strip))

@@ -52,7 +52,7 @@ def test_a_cell_is_named_and_found_again():
         Lattice(zone=32633, stride_px=0)
 
 
-@pytest.mark.parametrize("stride_px", [1, 2, 26, 27, 189, 300])
+@pytest.mark.parametrize("stride_px", [1, 2, 26, 27, 189, 300, 2048])
 def test_a_tile_owns_the_cells_whose_centre_it_holds(stride_px):
     lattice = Lattice(zone=32633, stride_px=stride_px)
     tile = TileId(zone=32633, column=5, row=60)
@@ -163,7 +163,7 @@ def test_a_point_on_a_cells_corner_is_in_one_cell():
 @pytest.mark.parametrize("stride_px", [1, 27, 300])
 @pytest.mark.parametrize(
     ("zone", "lon", "lat"),
-    [(32633, 12.2, 1.0), (32633, 15, 50), (32632, 3.3, 60), (32633, 9.5, 83.5), (32723, -47, -79)],
+    [(32633, 12.2, 1.0), (32633, 15, 50), (32632, 3.3, 56.2), (32633, 9.5, 83.5), (32723, -47, -79)],
 )
 def test_areas_inside_are_geodesic(zone, lon, lat, stride_px):
     lattice = Lattice(zone=zone, stride_px=stride_px)
@@ -173,7 +173,7 @@ def test_areas_inside_are_geodesic(zone, lon, lat, stride_px):
         for column in range(3):
             expected = _geodesic_km2(_cell_lonlat(lattice, lattice.cell_in(cells, row, column)))
             # Geod itself is good to a few square millimetres.
-            assert areas[row, column] == pytest.approx(expected, rel=1e-6, abs=1e-10)
+            assert areas[row, column] == pytest.approx(expected, rel=1e-7, abs=1e-10)
 
 
 def test_areas_follow_mask_zone_and_aoi():
