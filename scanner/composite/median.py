@@ -140,7 +140,8 @@ def put_more(
         mask = state[(at[0] + y) // at[2]]
         for x in range(cols):
             if out[y, x] == 0 and dn[y, x] != nodata and mask[(at[1] + x) // at[2]] & CLEAR:
-                out[y, x] = np.uint16(min(max(np.int64(dn[y, x]) + shift, 1), 65535))
+                stored = np.int64(min(max(np.int64(dn[y, x]) + shift, np.int64(1)), np.int64(65535)))
+                out[y, x] = np.uint16(stored)
 
 
 @njit(nogil=True, cache=True)
@@ -215,6 +216,7 @@ def put_limited(  # noqa: PLR0913, PLR0917  a kernel takes plain arrays
         mask = state[(at[0] + y) // at[2]]
         for x in range(cols):
             if closed[y, x] == 0 and dn[y, x] != coding[0] and mask[(at[1] + x) // at[2]] & CLEAR:
-                stack[count[y, x], y, x] = np.uint16(min(max(np.int64(dn[y, x]) + coding[1], 1), 65535))
+                stored = np.int64(min(max(np.int64(dn[y, x]) + coding[1], np.int64(1)), np.int64(65535)))
+                stack[count[y, x], y, x] = np.uint16(stored)
                 count[y, x] += np.uint16(1)
                 closed[y, x] = 1

@@ -1,0 +1,196 @@
+"""What a composite is asked to be, what came of it, and how many bytes it can take: no file is touched here."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pyproj import Transformer
+
+from scanner.composite.clouds import CLOUDLESS_BANDS, mask_asset, mask_gsd, mask_kind
+from scanner.composite.panels import JOB_PX
+from scanner.composite.rescue import MARGIN_PX
+from scanner.errors import InputError
+from scanner.types import Fault, Scene
+from tiling import Panel, Tile, Window, look_rows, panel_blocks
+
+__all__ = ["CompositeReport", "CompositeRequest", "Shares", "band_gsd", "expected_nbytes"]
+
+CANONICAL_M = dict.fromkeys(("B02", "B03", "B04", "B08"), 10) | dict.fromkeys(("B01", "B09", "B10"), 60)
+"""Native pixel size of a band, m; 20 for all others."""
+
+BLOCK_PX = 1024
+"""The largest internal block that `expected_nbytes` reckons with: the public archives use 512 and 1024."""
+
+JOB_NBYTES = 40 * 1024 * 1024
+"""What a thread holds beside its stack: a block of one look, counts, medians, an index while a warp is made."""
+
+WARP_NBYTES = 48 * 1024 * 1024
+"""The kept warps of neighbours in other zones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompositeRequest:
+    """One tile's composite.
+
+    Raises:
+        ValueError: a window is not on whole 60 m pixels or not in the tile, or a number is below 1.
+    """
+
+    tile: Tile
+    """Which tile."""
+    windows: tuple[Window, ...]
+    """What must be filled: zone px, disjoint, multiples of 6, inside the tile's read window."""
+    bands: tuple[str, ...]
+    """Band names."""
+    scenes: tuple[Scene, ...]
+    """Scenes of one level, without reprocessings."""
+    looks: int | None
+    """Clear looks a pixel takes at most (K); None takes all."""
+    max_looks: int | None
+    """Covering looks among which they are sought (M); None means 3 K, or all."""
+    threads: int
+    """Threads that read and reduce."""
+    memory_bytes: int
+    """What they may use, beside the program itself."""
+
+    def __post_init__(self) -> None:
+        for window in self.windows:
+            if any(edge % 6 for edge in (window.x0, window.y0, window.x1, window.y1)):
+                raise ValueError(f"{window} does not lie on whole 60 m pixels")
+            if not self.tile.read.contains(window):
+                raise ValueError(f"{window} is not inside tile {self.tile.id}")
+        numbers = {"looks": self.looks, "max_looks": self.max_looks, "threads": self.threads}
+        for name, value in numbers.items():
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; expected at least 1")
+
+    @property
+    def ground(self) -> Window:
+        """Zone px that masks may be read over: all windows and the margin of the rescue."""
+        bounds = self.windows[0]
+        for window in self.windows:
+            bounds = bounds.union_bounds(window)
+        return bounds.buffer(MARGIN_PX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompositeReport:
+    """What building a composite came to."""
+
+    nbytes_decoded: int
+    """Bytes of the blocks inflated, masks included."""
+    nbytes_needed: int
+    """Bytes of the pixels that were wanted of them."""
+    requests: int
+    """Files opened and windows read."""
+    rescued_px: int
+    """10 m pixels that the masks called cloud too often and that were taken as clear in some look."""
+    mask_kinds: tuple[str, ...]
+    """Which masks were used, sorted."""
+    looks: int
+    """Looks there were."""
+    faults: tuple[Fault, ...]
+    """Files that could not be had, by scene and asset."""
+    seconds: float
+    """Wall time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """How a unit's memory is parted."""
+
+    columns: int
+    """Units a panel is wide."""
+    stack_nbytes: int
+    """Looks in hand, per thread."""
+
+    @classmethod
+    def of(cls, request: CompositeRequest, *, scenes: int, unit_px: int) -> "Shares":
+        """Shares for panels of this unit that `scenes` scenes meet.
+
+        Coarser masks of a panel take at most a third more than the masks; each band holds a value and a count.
+        """
+        held = sum(2 * (10 / gsd) ** 2 for gsd in band_gsd(request.scenes, request.bands).values())
+        panel = Panel(
+            looks=max(1, -(-scenes * 4 // 3)), block_px=unit_px, mask_gsd_m=mask_gsd(request.scenes),
+            margin_px=MARGIN_PX, threads=request.threads, bands=max(1, int(np.ceil(held))),
+        )  # fmt: skip
+        rest = request.memory_bytes - request.threads * JOB_NBYTES - WARP_NBYTES
+        memory = max(rest, request.memory_bytes // 4)
+        rows = look_rows(panel, memory_bytes=memory)
+        return cls(columns=panel_blocks(panel, memory_bytes=memory), stack_nbytes=rows * unit_px * max(scenes, 1) * 2)
+
+
+def band_gsd(scenes: Iterable[Scene], bands: Sequence[str]) -> dict[str, int]:
+    """Pixel size of each band in the composite, m: its native one, or finer where some scene's files are finer."""
+    finest = {band: float(CANONICAL_M.get(band, 20)) for band in bands}
+    for scene in scenes:
+        for band in bands:
+            if band in scene.assets:
+                finest[band] = min(finest[band], scene.assets[band].gsd_m)
+    return {band: 10 if gsd < 20 else 20 if gsd < 60 else 60 for band, gsd in finest.items()}
+
+
+def expected_nbytes(request: CompositeRequest) -> int:
+    """Upper bound of the bytes inflated, masks included, for files in blocks of at most 1024 px.
+
+    A granule alone in its zone is read along its own blocks, each once; where granules overlap or are warped, the
+    blocks of the one cut those of the other, and each job may touch four.
+    """
+    return sum(_scene_nbytes(request, scene) for scene in request.scenes) if request.windows else 0
+
+
+def _scene_nbytes(request: CompositeRequest, scene: Scene) -> int:
+    zone = request.tile.id.zone
+    reach = _reach(scene, zone)
+    alone = scene.epsg == zone and len({other.tile for other in request.scenes}) == 1
+    shares = Shares.of(request, scenes=len(request.scenes), unit_px=2 * JOB_PX)
+    total = _mask_nbytes(request, scene, reach)
+    for window in request.windows:
+        part = window.intersect(reach) if reach else window
+        if part is None:
+            continue
+        for band, gsd in band_gsd(request.scenes, request.bands).items():
+            if band in scene.assets:
+                rows = shares.stack_nbytes // (2 * JOB_PX * len(request.scenes))
+                again = -(-JOB_PX // max(1, min(rows, JOB_PX))) * (1 if alone else 4) * (3 if gsd == 60 else 1)
+                total += again * _blocks(part, scene.assets[band].gsd_m) * BLOCK_PX**2 * 2
+    return total
+
+
+def _mask_nbytes(request: CompositeRequest, scene: Scene, reach: Window | None) -> int:
+    if mask_kind(scene) == "s2cloudless":
+        seen = request.ground.buffer(BLOCK_PX)
+        part = seen.intersect(reach) if reach else seen
+        blocks = [_blocks(part, scene.assets[band].gsd_m) for band in CLOUDLESS_BANDS] if part else []
+        return sum(blocks) * BLOCK_PX**2 * 2
+    asset = mask_asset(scene)
+    gsd_m = scene.assets[asset].gsd_m if asset in scene.assets else 10.0
+    total = 0
+    for window in request.windows:
+        part = window.buffer(MARGIN_PX).intersect(reach) if reach else window
+        if part is not None:
+            # A panel is at least one block; with its margin it meets four of the mask's.
+            total += 4 * _blocks(part, 10.0) * BLOCK_PX**2 * (1 if asset == "SCL" else 2)
+            total += _blocks(part, gsd_m) * BLOCK_PX**2
+    return total
+
+
+def _blocks(window: Window, gsd_m: float) -> int:
+    """Blocks of the largest size that a window of zone px can meet."""
+    edge = BLOCK_PX * max(gsd_m, 10.0) / 10
+    return int(np.ceil(window.width_px / edge) + 1) * int(np.ceil(window.height_px / edge) + 1)
+
+
+def _reach(scene: Scene, zone: int) -> Window | None:
+    """Bounds of the footprint in zone px, generously; None where it cannot be projected."""
+    west, south, east, north = scene.footprint.bounds
+    edge = np.linspace(0, 1, 21)
+    lon, lat = np.meshgrid(west + edge * (east - west), south + edge * (north - south))
+    x, y = Transformer.from_crs("EPSG:4326", f"EPSG:{zone}", always_xy=True).transform(lon, lat)
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return None
+    return Window(
+        x0=int(x.min() // 10) - 100, y0=int(-y.max() // 10) - 100,
+        x1=int(x.max() // 10) + 100, y1=int(-y.min() // 10) + 100,
+    )  # fmt: skip

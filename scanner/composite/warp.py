@@ -1,0 +1,136 @@
+"""Which pixel of a file lies under each pixel of the zone: the nearest one, exactly, whatever the block.
+
+A target pixel's centre goes through pyproj, one point at a time; the source pixel that contains it is taken. GDAL's
+warper approximates over blocks by default, so its pixels would depend on how the target is cut.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from pyproj import Transformer
+
+from scanner.composite.read import Grid
+from tiling import Window
+
+__all__ = ["Placement", "aligned_offset", "extent_of", "place"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """How a window of the zone is filled from a file."""
+
+    source: Window
+    """The pixels of the file to read."""
+    target: Window
+    """The part of the zone window they fill, in pixels from its upper left corner."""
+    index: NDArray[np.int32] | None
+    """(row, column) over `target`: position in the flattened `source`, -1 outside the file. None: pixel by pixel."""
+
+    def apply(self, pixels: NDArray[np.uint16], absent: int) -> NDArray[np.uint16]:
+        """The target's values from the source's; `absent` where the file has none."""
+        if self.index is None:
+            return pixels
+        out = np.empty(self.index.shape, np.uint16)
+        _gather(pixels.reshape(-1), self.index.reshape(-1), np.uint16(absent), out.reshape(-1))
+        return out
+
+
+def aligned_offset(grid: Grid, zone: int, gsd_m: int) -> tuple[int, int] | None:
+    """The zone pixel (column, row) of the file's first pixel, when the file's pixels are the zone's; else None."""
+    if grid.crs != f"EPSG:{zone}" or (grid.dx, -grid.dy) != (gsd_m, gsd_m):
+        return None
+    column, row = grid.x0 / gsd_m, -grid.y0 / gsd_m
+    return (int(column), int(row)) if column.is_integer() and row.is_integer() else None
+
+
+def place(grid: Grid, zone: int, gsd_m: int, window: Window) -> Placement | None:
+    """How `window`, in zone pixels of `gsd_m`, is filled from a file; None when the file does not reach it.
+
+    Args:
+        grid: the file's.
+        zone: EPSG code of the target.
+        gsd_m: pixel size of the target.
+        window: the target.
+    """
+    offset = aligned_offset(grid, zone, gsd_m)
+    if offset is not None:
+        column, row = offset
+        part = window.intersect(Window(x0=column, y0=row, x1=column + grid.width_px, y1=row + grid.height_px))
+        if part is None:
+            return None
+        return Placement(source=_shift(part, column, row), target=_shift(part, window.x0, window.y0), index=None)
+    if grid.crs == f"EPSG:{zone}":
+        return _straight(grid, gsd_m, window)
+    return _warped(grid, zone, gsd_m, window)
+
+
+def extent_of(grid: Grid, zone: int) -> Window | None:
+    """The zone pixels (10 m) that a file may reach, generously; None where it cannot be projected."""
+    edge = np.linspace(0.0, 1.0, 33)
+    fx = np.concatenate([edge, edge, np.zeros(33), np.ones(33)])
+    fy = np.concatenate([np.zeros(33), np.ones(33), edge, edge])
+    x, y = grid.x0 + fx * grid.width_px * grid.dx, grid.y0 + fy * grid.height_px * grid.dy
+    if grid.crs != f"EPSG:{zone}":
+        x, y = _to_source(grid.crs, zone).transform(x, y, direction="INVERSE")
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return None
+    slack = 0 if grid.crs == f"EPSG:{zone}" else 50
+    return Window(
+        x0=int(np.floor(x.min() / 10)) - slack, y0=int(np.floor(-y.max() / 10)) - slack,
+        x1=int(np.ceil(x.max() / 10)) + slack, y1=int(np.ceil(-y.min() / 10)) + slack,
+    )  # fmt: skip
+
+
+def _shift(window: Window, x: int, y: int) -> Window:
+    return Window(x0=window.x0 - x, y0=window.y0 - y, x1=window.x1 - x, y1=window.y1 - y)
+
+
+@lru_cache(maxsize=64)
+def _to_source(crs: str, zone: int) -> Transformer:
+    return Transformer.from_crs(f"EPSG:{zone}", crs, always_xy=True)
+
+
+def _centres(window: Window, gsd_m: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    east = (np.arange(window.x0, window.x1, dtype=np.float64) + 0.5) * gsd_m
+    north = -(np.arange(window.y0, window.y1, dtype=np.float64) + 0.5) * gsd_m
+    return east, north
+
+
+def _straight(grid: Grid, gsd_m: int, window: Window) -> Placement | None:
+    """The same CRS on another pixel grid: rows and columns are found apart."""
+    east, north = _centres(window, gsd_m)
+    return _indexed(
+        grid,
+        np.broadcast_to(np.floor((east - grid.x0) / grid.dx), window.shape),
+        np.broadcast_to(np.floor((north - grid.y0) / grid.dy)[:, None], window.shape),
+    )
+
+
+def _warped(grid: Grid, zone: int, gsd_m: int, window: Window) -> Placement | None:
+    east, north = np.meshgrid(*_centres(window, gsd_m))
+    x, y = _to_source(grid.crs, zone).transform(east, north)
+    return _indexed(grid, np.floor((x - grid.x0) / grid.dx), np.floor((y - grid.y0) / grid.dy))
+
+
+def _indexed(grid: Grid, columns: NDArray[np.float64], rows: NDArray[np.float64]) -> Placement | None:
+    # A point that cannot be projected is infinite, and compares as outside.
+    inside = (columns >= 0) & (columns < grid.width_px) & (rows >= 0) & (rows < grid.height_px)
+    if not inside.any():
+        return None
+    source = Window(
+        x0=int(columns[inside].min()), y0=int(rows[inside].min()),
+        x1=int(columns[inside].max()) + 1, y1=int(rows[inside].max()) + 1,
+    )  # fmt: skip
+    flat = (np.where(inside, rows, 0) - source.y0) * source.width_px + np.where(inside, columns, 0) - source.x0
+    index = np.where(inside, flat, -1).astype(np.int32)
+    height, width = index.shape
+    return Placement(source=source, target=Window(x0=0, y0=0, x1=width, y1=height), index=index)
+
+
+@njit(nogil=True, cache=True)
+def _gather(pixels: NDArray[np.uint16], index: NDArray[np.int32], absent: np.uint16, out: NDArray[np.uint16]) -> None:
+    for i in range(index.shape[0]):
+        out[i] = pixels[index[i]] if index[i] >= 0 else absent
