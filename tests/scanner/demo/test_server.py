@@ -1,0 +1,60 @@
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pystac_client
+import pytest
+import rasterio
+
+from scanner.demo.catalogue import COLLECTION
+from scanner.demo.region import Region
+from scanner.demo.server import serve
+from scanner.errors import CatalogError
+
+
+def _servers() -> set[int]:
+    listing = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=True
+    )
+    return {int(line.split()[0]) for line in listing.stdout.splitlines() if "rustac" in line}
+
+
+def test_a_search_finds_granules_whose_files_open(region: Region) -> None:
+    with serve(region.items, region.collection) as url:
+        client = pystac_client.Client.open(url)
+        assert [collection.id for collection in client.get_collections()] == [COLLECTION]
+        search = client.search(
+            collections=[COLLECTION], bbox=region.aoi, datetime=region.dates.replace("/", "T00:00:00Z/") + "T23:59:59Z"
+        )
+        found = list(search.items_as_dicts())
+        assert sorted(item["id"] for item in found) == sorted(
+            item["id"] for item in json.loads(region.items.read_text())["features"]
+        )
+        for item in found[:2]:
+            with rasterio.open(item["assets"]["rededge1"]["href"]) as file:
+                assert file.crs.to_epsg() == item["properties"]["proj:epsg"]
+        some = client.search(collections=[COLLECTION], datetime="2022-01-25T00:00:00Z/..")
+        assert 0 < len(list(some.items_as_dicts())) < len(found)
+    assert not _servers()
+
+
+def _fail_inside(region: Region) -> None:
+    with serve(region.items, region.collection):
+        assert _servers()
+        raise RuntimeError("mine")
+
+
+def test_the_server_ends_with_an_error_inside(region: Region) -> None:
+    with pytest.raises(RuntimeError, match="mine"):
+        _fail_inside(region)
+    assert not _servers()
+
+
+def test_a_collection_that_is_none_is_reported_in_one_line(region: Region, tmp_path: Path) -> None:
+    broken = tmp_path / "collection.json"
+    broken.write_text("no JSON")
+    with pytest.raises(CatalogError, match="did not come up") as caught, serve(region.items, broken):
+        pass
+    assert "\n" not in str(caught.value)
+    assert not _servers()
