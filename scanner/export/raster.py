@@ -198,17 +198,18 @@ def _mosaic(bounds: Sequence[tuple[float, float, float, float]], cell_m: float, 
 def _lay(sheet: Any, mosaic: _Mosaic, tile: Path, bounds: tuple[float, float, float, float]) -> None:
     with rasterio.open(tile) as source:
         looks, zone = source.read(1), source.crs.to_epsg()
-        to_cell = ~source.transform
+        place = source.transform
     for window in mosaic.strips(bounds):
         lon, lat = (values.ravel() for values in mosaic.centres(window))
         lon = np.clip(lon, -180, 180)
-        columns, rows = to_cell * utm(zone, lon, lat)
-        columns, rows = np.floor(columns).astype(int), np.floor(rows).astype(int)
+        easting, northing = utm(zone, lon, lat)
+        columns = np.floor((easting - place.c) / place.a).astype(int)
+        rows = np.floor((northing - place.f) / place.e).astype(int)
         inside = (columns >= 0) & (columns < looks.shape[1]) & (rows >= 0) & (rows < looks.shape[0])
         values = np.full(lon.shape, NOT_JUDGED, dtype=np.uint16)
         values[inside] = looks[rows[inside], columns[inside]]
         there = sheet.read(1, window=window).ravel()
-        ours = (values != NOT_JUDGED) & ((there == NOT_JUDGED) | (zone_of(lon, lat) == zone))
+        ours = (values != NOT_JUDGED) & ((there == NOT_JUDGED) | (zone_of(lon, np.clip(lat, -80, 83.999)) == zone))
         if ours.any():
             there[ours] = values[ours]
             sheet.write(there.reshape(window.height, window.width), 1, window=window)

@@ -1,6 +1,7 @@
 """The candidates of a scan on disk: written, read, and given out in other formats or fewer of them."""
 
 import io
+import re
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
@@ -169,13 +170,14 @@ def _drive(frame: gpd.GeoDataFrame, path: Path, extension: str) -> None:
 
 
 def _narrow(frame: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Names of 10 letters, all different, and whole numbers for true and false."""
+    """What fits a dBase table: different names of 10 plain letters, texts of 254 bytes, 1 and 0 for true and false."""
     narrow: dict[str, str] = {}
-    for name in frame.columns:
-        short = base = SHORT.get(name, name)[:10]
+    for name in frame.columns.drop(frame.geometry.name):
+        short = base = re.sub(r"\W+", "_", SHORT.get(name, name), flags=re.ASCII)[:10]
         count = 1
         while short.lower() in {taken.lower() for taken in narrow.values()}:
             count += 1
-            short = f"{base[:8]}_{count}"
-        narrow[name] = short if name != frame.geometry.name else name
-    return frame.astype({"isolated": "int32"}).rename(columns=narrow)
+            short = f"{base[:7]}_{count}"
+        narrow[name] = short
+    texts = {name: frame[name].str.slice(0, 60) for name in frame.columns if name.endswith("_name")}
+    return frame.assign(isolated=frame["isolated"].astype("int32"), **texts).rename(columns=narrow)
