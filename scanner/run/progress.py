@@ -6,11 +6,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 __all__ = ["LOGGER", "Progress", "open_progress", "set_up_logging"]
 
 LOGGER = logging.getLogger("minescan")
+
+EVERY_S = 5.0
+"""Seconds between two lines of one stage."""
 
 Style = Literal["bars", "lines", "quiet"]
 
@@ -37,22 +41,34 @@ class _Bars:
         self._bars.update(self._tasks[name], advance=1, note=note)
 
 
+@dataclass(slots=True)
+class _Count:
+    total: int
+    before: int
+    done: int
+    began: float
+    told: float
+
+
 class _Lines:
+    """A line a unit, but never more than one every few seconds: logs are read by people."""
+
     def __init__(self) -> None:
-        self._stages: dict[str, tuple[int, int, int, float]] = {}
+        self._stages: dict[str, _Count] = {}
 
     def stage(self, name: str, total: int, done: int = 0) -> None:
-        self._stages[name] = (total, done, done, time.monotonic())
+        now = time.monotonic()
+        self._stages[name] = _Count(total, done, done, now, now - EVERY_S)
         LOGGER.info("%s: %d of %d to do", name, total - done, total)
 
     def advance(self, name: str, note: str = "") -> None:
-        total, before, done, began = self._stages[name]
-        done += 1
-        self._stages[name] = (total, before, done, began)
-        rate = (time.monotonic() - began) / (done - before)
-        LOGGER.info(
-            "%s: %d of %d, %.0f s left%s", name, done, total, rate * (total - done), f", {note}" if note else ""
-        )
+        count, now = self._stages[name], time.monotonic()
+        count.done += 1
+        if now - count.told < EVERY_S and count.done < count.total:
+            return
+        count.told = now
+        left = (now - count.began) / (count.done - count.before) * (count.total - count.done)
+        LOGGER.info("%s: %d of %d, %.0f s left%s", name, count.done, count.total, left, f", {note}" if note else "")
 
 
 class _Silent:
