@@ -24,7 +24,8 @@ _PATIENCE_S = 30.0
 def serve(items: Path, collection: Path) -> Iterator[str]:
     """Yields the URL of `rustac serve` over an ItemCollection, and stops the server whatever happens inside.
 
-    A client cannot resolve hrefs that are relative to a file it never saw: the items are served with absolute paths.
+    A client cannot resolve hrefs that are relative to a file it never saw: the items are served with `file://`
+    URLs. (A bare path would be taken as one of the server.)
 
     Raises:
         CatalogError: the server is not installed, or ended before it answered.
@@ -52,7 +53,7 @@ def _absolute(items: Path) -> dict[str, object]:
     for item in content["features"]:  # type: ignore[attr-defined]
         item["links"] = []
         for asset in item["assets"].values():
-            asset["href"] = str((items.parent / asset["href"]).resolve())
+            asset["href"] = (items.parent / asset["href"]).resolve().as_uri()
     return content
 
 

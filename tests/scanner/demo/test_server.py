@@ -1,3 +1,4 @@
+import datetime as dt
 import json
 import os
 import subprocess
@@ -6,11 +7,16 @@ from pathlib import Path
 import pystac_client
 import pytest
 import rasterio
+import shapely
 
+from scanner.catalog.search import SceneQuery, search
 from scanner.demo.catalogue import COLLECTION
+from scanner.demo.clouds import BASELINE_CHANGE
 from scanner.demo.region import Region
 from scanner.demo.server import serve
+from scanner.demo.spectra import BANDS
 from scanner.errors import CatalogError
+from scanner.types import Scene
 
 
 def _servers() -> set[int]:
@@ -37,6 +43,29 @@ def test_a_search_finds_granules_whose_files_open(region: Region) -> None:
         some = client.search(collections=[COLLECTION], datetime="2022-01-25T00:00:00Z/..")
         assert 0 < len(list(some.items_as_dicts())) < len(found)
     assert not _servers()
+
+
+def test_the_catalogue_gives_the_same_scenes_from_the_file_and_from_the_server(region: Region) -> None:
+    start, end = (dt.date.fromisoformat(day) for day in region.dates.split("/"))
+
+    def scenes(catalog: str) -> tuple[Scene, ...]:
+        aoi = shapely.box(*region.aoi)
+        return search(
+            SceneQuery(
+                catalog=catalog, collection=COLLECTION, level="l2a", start=start, end=end, aoi=aoi, max_cloud=None
+            )
+        )
+
+    with serve(region.items, region.collection) as url:
+        served = scenes(url)
+    assert len(served) == 2 * region.spec.dates
+    assert served == scenes(str(region.items))
+    for scene in served:
+        assert set(scene.assets) == {*BANDS, "SCL"}
+        assert {asset.offset for name, asset in scene.assets.items() if name != "SCL"} == (
+            {-0.1} if scene.time.date() >= BASELINE_CHANGE else {0.0}
+        )
+        assert all(Path(asset.href).is_file() for asset in scene.assets.values())
 
 
 def _fail_inside(region: Region) -> None:
