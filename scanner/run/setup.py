@@ -7,6 +7,7 @@ from typing import Any
 import psutil
 from shapely.geometry.base import BaseGeometry
 
+from deploy.clusters import ClusterSpec, LocalShape, local_shape
 from models import CardError, ModelCard, find_card
 from models.registry import find
 from scanner.aoi import read_aoi
@@ -70,14 +71,13 @@ def prepare(config: ScanConfig) -> Prepared:
             f"no {level} scenes from {start} to {end} over the area in {config.catalog}: "
             "change --dates, --aoi or --max-cloud"
         )
-    cores = psutil.cpu_count(logical=True) or 1
     run = ScanFolder(config.out).read_run()
-    workers = config.workers or cores
-    settings = _settings(config, cards, run, cores=cores, workers=workers)
+    shape = _shape(config, run)
+    settings = _settings(config, cards, run, shape)
     plan = make_plan(settings, aoi, scenes)
-    workers = min(workers, max(1, len(plan.tiles)))
+    workers = min(shape.workers, max(1, len(plan.tiles)))
     memory = workers * settings.memory_bytes
-    cost = estimate(plan, cores=cores if config.cluster == "local" else workers, memory_bytes=memory)
+    cost = estimate(plan, cores=workers * settings.threads, memory_bytes=memory)
     return Prepared(
         config=config, plan=plan, cost=cost, workers=workers, identity=identity_of(config, plan, level, aoi)
     )
@@ -129,16 +129,23 @@ def _check_device(device: str) -> None:
         )
 
 
-def _settings(config: ScanConfig, cards: _Cards, run: Mapping[str, Any], *, cores: int, workers: int) -> Settings:
-    """Chunk size and threads stay what they were when the folder was begun: the same bytes come out."""
-    memory = int(min(UNIT_MEMORY_BYTES, psutil.virtual_memory().available * MEMORY_SHARE / workers))
-    before = run.get("settings", {})
+def _shape(config: ScanConfig, run: Mapping[str, Any]) -> LocalShape:
+    """Workers and threads of this machine, or of one worker elsewhere; threads stay what the folder was begun with."""
+    threads = run.get("settings", {}).get("threads")
+    spec = ClusterSpec(workers=config.workers, threads_per_worker=threads, unit_bytes=1 << 30)
+    free = int(psutil.virtual_memory().available * MEMORY_SHARE)
+    return local_shape(spec, cores=psutil.cpu_count() or 1, free_bytes=free)
+
+
+def _settings(config: ScanConfig, cards: _Cards, run: Mapping[str, Any], shape: LocalShape) -> Settings:
+    """The chunk size stays what it was when the folder was begun: the same bytes come out."""
+    memory = min(UNIT_MEMORY_BYTES, shape.memory_bytes)
     return Settings(
         detector=cards.detector, impact=cards.impact,
         detector_folder=cards.detector_folder, impact_folder=cards.impact_folder,
         threshold=cards.detector.threshold if config.threshold is None else config.threshold, looks=config.looks,
-        chunk_px=before.get("chunk_px") or _chunk_px(config, cards, memory),
-        threads=before.get("threads") or max(1, cores // workers), memory_bytes=memory,
+        chunk_px=run.get("settings", {}).get("chunk_px") or _chunk_px(config, cards, memory), threads=shape.threads,
+        memory_bytes=memory,
     )  # fmt: skip
 
 

@@ -20,12 +20,12 @@ GROUND = CELLS.window(LATTICE).buffer(94)
 
 
 def make_card(task: str, classes: tuple[str, ...]) -> ModelCard:
-    sizes = {"window_px": 189, "stride_px": 27, "halo_px": 94} if task == "detector" else {}
+    detector = task == "detector"
     return ModelCard(
-        name="drawn", task=task, mode="fcn" if task == "detector" else "window",
-        network="balaniuk-fcn" if task == "detector" else "balaniuk-impact", level="l2a", bands=BANDS, mean=(0.1,) * 3, std=(0.05,) * 3,
-        classes=classes, limits="drawn", licence="none", origin="drawn",
-        **sizes or {"window_px": 21, "stride_px": 21, "halo_px": 0},
+        name="drawn", task=task, mode="fcn" if detector else "window",
+        network="balaniuk-fcn" if detector else "balaniuk-impact", level="l2a", bands=BANDS, mean=(0.1,) * 3,
+        std=(0.05,) * 3, window_px=189 if detector else 21, stride_px=27 if detector else 21,
+        halo_px=94 if detector else 0, classes=classes, limits="drawn", licence="none", origin="drawn",
     )  # fmt: skip
 
 
