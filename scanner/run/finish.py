@@ -40,12 +40,12 @@ def finish(
     )
     candidates = keep_ids(candidates, read_candidates(folder.root))
     candidates = check(candidates, config.registry)
-    write_all(folder.root, candidates, name_cells(cells, candidates))
+    write_all(folder.root, candidates, name_cells(cells, candidates), registries=config.registry)
     km2 = {str(item.tile.id): _km2(item, settings, receipts[str(item.tile.id)].stats) for item in plan.tiles}
     total = {name: sum(area[name] for area in km2.values()) for name in KM2}
     coverage_json(folder.root / "coverage.json", **total, tiles=km2)
     write_overview(folder.root)
-    frame = candidates_frame(candidates)
+    frame = candidates_frame(candidates, config.registry)
     return frame, {"candidates": len(frame), "km2": total} | _summary(ledger)
 
 
