@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
+from rasterio.transform import Affine
 
 from scanner.demo.catalogue import Tile, item_id, make_item, write_catalogue
 from scanner.demo.clouds import Day, Sky, days
@@ -112,16 +114,13 @@ def _write_granule(folder: Path, tile: Tile, layers: dict[str, NDArray[np.uint16
     Written in one go, a tiled GeoTIFF has the layout of a COG: directory first, then blocks in order. GDAL's COG driver
     writes the same but holds the interpreter's lock while it compresses.
     """
-    import rasterio  # noqa: PLC0415
-    from rasterio.transform import from_origin  # noqa: PLC0415
-
     folder.mkdir(exist_ok=True)
     for name, pixels in layers.items():
         gsd = GSD_M.get(name, 20)
         height, width = pixels.shape
         with rasterio.open(
             folder / f"{name}.tif", "w", driver="GTiff", height=height, width=width, count=1, dtype=pixels.dtype,
-            crs=f"EPSG:{tile.zone}", transform=from_origin(tile.window.x0 * 10, -tile.window.y0 * 10, gsd, gsd),
+            crs=f"EPSG:{tile.zone}", transform=Affine(gsd, 0, tile.window.x0 * 10, 0, -gsd, -tile.window.y0 * 10),
             nodata=0, tiled=True, blockxsize=_BLOCK_PX, blockysize=_BLOCK_PX, compress="DEFLATE", zlevel=1, predictor=2,
         ) as file:  # fmt: skip
             file.write(pixels, 1)
