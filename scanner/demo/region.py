@@ -1,5 +1,6 @@
 """A small synthetic region on disk: granules of two zones over many dates, their catalogue, and the truth."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +61,13 @@ class Region:
         return self.ground.sites
 
 
-def make_region(out: Path, seed: int, spec: RegionSpec | None = None, *, threads: int = 2) -> Region:
+def make_region(
+    out: Path, seed: int, spec: RegionSpec | None = None, *, threads: int = 2,
+    on_granule: Callable[[str], None] | None = None,
+) -> Region:  # fmt: skip
     """Writes a region into a folder: byte for byte the same for the same seed and spec.
+
+    `on_granule` is called with each granule's name once it is on disk, from this thread.
 
     Raises:
         ValueError: the region is too small for its mines.
@@ -79,7 +85,12 @@ def make_region(out: Path, seed: int, spec: RegionSpec | None = None, *, threads
 
     tasks = [(day, tile, canvas) for day in calendar for tile, canvas in zip(tiles, canvases, strict=True)]
     with ThreadPoolExecutor(threads) as pool:
-        items, collection = write_catalogue(out, list(pool.map(granule, tasks)))
+        written = []
+        for item in pool.map(granule, tasks):
+            written.append(item)
+            if on_granule is not None:
+                on_granule(item["id"])
+        items, collection = write_catalogue(out, written)
     write_truth(ground, out / "truth.geojson")
     return Region(
         folder=out, items=items, collection=collection, truth=out / "truth.geojson", aoi=_aoi(spec),
