@@ -1,9 +1,9 @@
 """The masks of a panel, all scenes together, and the rescue of bare ground that is always called cloud.
 
 Bright quarries look like cloud to SCL and to s2cloudless on nearly every date. A pixel called cloud in more than 80 %
-of the looks that count for it (all of them, or the first M) is suspect; in a look whose other ground within a kilometre
-is clear, a suspect pixel is taken as clear. Masks are read a kilometre wider than the panel, so the answer does not
-depend on how the ground is cut.
+of the looks that count for it (all, or the first M; three at least) is suspect; in a look whose other ground within a
+kilometre is clear, a suspect pixel is taken as clear. Masks are read a kilometre wider than the panel, so the answer
+does not depend on how the ground is cut.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +25,8 @@ MARGIN_PX = 102
 RADIUS_M = 1000
 SUSPECT = (4, 5)
 """More than this share of a pixel's looks called cloud makes it suspect."""
+LEAST_LOOKS = 3
+"""With fewer looks a small cloud over clear ground cannot be told from bare ground."""
 CLEAR_AROUND = (9, 10)
 """At least this share of the ground around must be clear in the look."""
 GROUND_AROUND = (1, 4)
@@ -62,7 +64,8 @@ class Tally:
     def suspect(self) -> NDArray[np.bool_]:
         """Pixels called cloud too often."""
         part, whole = SUSPECT
-        found: NDArray[np.bool_] = self.called.astype(np.int32) * whole > self.seen.astype(np.int32) * part
+        often = self.called.astype(np.int32) * whole > self.seen.astype(np.int32) * part
+        found: NDArray[np.bool_] = often & (self.seen >= LEAST_LOOKS)
         return found
 
 

@@ -85,7 +85,7 @@ class Oracle:
             _, clear, cloud = (np.any([self.states[s.id][i] for s in entry.scenes], axis=0) for i in range(3))
             seen += counts
             called += counts & cloud & ~clear
-        suspect = 5 * called > 4 * seen
+        suspect = (5 * called > 4 * seen) & (seen >= 3)
         radius = 1000 // self.gsd
         ones = np.ones(2 * radius + 1, int)
 
@@ -147,10 +147,6 @@ class Oracle:
             if values:
                 median[y, x] = (values[(len(values) - 1) // 2] + values[len(values) // 2] + 1) // 2
         return median, taken
-
-
-def build(request: CompositeRequest, folder: Path) -> CompositeReport:
-    return build_composite(request, folder)
 
 
 def check(request: CompositeRequest, folder: Path, bands: Sequence[str] = ()) -> CompositeReport:
