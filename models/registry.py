@@ -62,11 +62,12 @@ def save_card(folder: Path, card: ModelCard, state_dict: Mapping[str, "torch.Ten
 
     The card is written last and moved into place, so that a folder with a card always has its weights.
     """
-    from safetensors.torch import save_file  # noqa: PLC0415
+    from safetensors.torch import save  # noqa: PLC0415
 
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / WEIGHTS_FILE
-    save_file({key: value.detach().cpu().contiguous() for key, value in state_dict.items()}, weights)
+    # save_file makes a file that its owner alone may read.
+    weights.write_bytes(save({key: value.detach().cpu().contiguous() for key, value in state_dict.items()}))
     written = replace(card, sha256=weights_digest(weights))
     draft = folder / f"{CARD_FILE}.part"
     draft.write_text(written.to_json(), encoding="utf-8")

@@ -27,6 +27,8 @@ class TrainConfig:
     """Chance that a crop is laid round a target pixel."""
     positive_share: float = 0.1
     """A cell is positive when this share of its pixels is target; with less but some it is left out."""
+    balance: float = 1.0
+    """1: the classes of an update weigh the same; 0: every label does; in between by powers."""
     blend: float = 0.5
     """Chance that two dates of one place are mixed."""
     gain: float = 0.1
@@ -48,5 +50,7 @@ class TrainConfig:
             raise ValueError("steps, batch, crop_cells, check_every, patience and threads must be 1 or more")
         if self.rate <= 0 or not 0 <= self.average < 1 or not 0 < self.positive_share <= 1:
             raise ValueError("rate must be above 0, average in [0, 1), positive_share in (0, 1]")
+        if not all(0 <= share <= 1 for share in (self.balance, self.blend, self.near_target)):
+            raise ValueError("balance, blend and near_target must be in [0, 1]")
         if min(self.gain, self.band_gain, self.offset, self.weight_decay) < 0:
             raise ValueError("gain, band_gain, offset and weight_decay must not be negative")

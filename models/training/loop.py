@@ -43,11 +43,16 @@ class Fitted:
     """How many were run."""
 
 
-def balanced_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy in which every class present weighs the same; LEFT_OUT counts for nothing."""
+def balanced_loss(logits: Tensor, labels: Tensor, balance: float = 1.0) -> Tensor:
+    """Cross-entropy in which a class of n labels weighs n ** (1 - balance): all alike at 1, by their number at 0.
+
+    LEFT_OUT counts for nothing.
+    """
     loss = nn.functional.cross_entropy(logits, labels, ignore_index=LEFT_OUT, reduction="none")
-    parts = [loss[labels == value].mean() for value in torch.unique(labels[labels != LEFT_OUT])]
-    return torch.stack(parts).mean() if parts else loss.sum() * 0
+    members = [loss[labels == value] for value in torch.unique(labels[labels != LEFT_OUT])]
+    weights = [len(member) ** (1 - balance) for member in members]
+    parts = [weight * member.mean() for weight, member in zip(weights, members, strict=True)]
+    return torch.stack(parts).sum() / sum(weights) if parts else loss.sum() * 0
 
 
 def fit(net: nn.Module, config: TrainConfig, task: Task, on_step: OnStep | None = None) -> Fitted:
@@ -59,7 +64,7 @@ def fit(net: nn.Module, config: TrainConfig, task: Task, on_step: OnStep | None 
     best = Fitted(state_dict={}, step=0, steps=0)
     best_loss, waited, step = float("inf"), 0, 0
     for step in range(1, config.steps + 1):
-        loss = _update(net.train(), optimiser, task)
+        loss = _update(net.train(), optimiser, task, config.balance)
         schedule.step()
         _average(mean, net, min(config.average, 1 - 1 / step))
         if on_step is not None:
@@ -80,9 +85,9 @@ def fit(net: nn.Module, config: TrainConfig, task: Task, on_step: OnStep | None 
     return Fitted(state_dict=best.state_dict or mean.state_dict(), step=best.step, steps=step)
 
 
-def _update(net: nn.Module, optimiser: torch.optim.Optimizer, task: Task) -> float:
+def _update(net: nn.Module, optimiser: torch.optim.Optimizer, task: Task, balance: float) -> float:
     inputs, labels = task.draw()
-    loss = balanced_loss(task.run(net, inputs), labels)
+    loss = balanced_loss(task.run(net, inputs), labels, balance)
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
