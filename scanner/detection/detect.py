@@ -106,12 +106,14 @@ def detect_tile(asked: Asked, read: Reader, detector: Detector, judge: Judge | N
     found: list[Found] = []
     for (rows, columns), window in asked.parts(card.halo_px):
         composite, clear = read(window)
-        reflectance = reflectance_of(composite)
         here = asked.judged[rows, columns]
+        looks[rows, columns] = np.where(here, _median_looks(clear, card), UNJUDGED)
+        if not composite.any():
+            continue
+        reflectance = reflectance_of(composite)
         seen = _observed(composite, card) & here
         scores = detector.score_core(reflectance)
         probabilities[:, rows, columns] = np.where(seen, scores, np.nan)
-        looks[rows, columns] = np.where(here, _median_looks(clear, card), UNJUDGED)
         observed[rows, columns] = seen
         above = np.argwhere((scores[-1] > threshold) & here)
         impacts = _impacts(judge, reflectance, above, card)

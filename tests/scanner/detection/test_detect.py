@@ -145,3 +145,13 @@ def test_clear_looks_is_the_median_over_the_cells_own_pixels(detector, composite
     found = detect_tile(ask(135), read, detector, None, 0.5)
     ramp = np.arange(27)[:, None] + np.arange(27)
     assert found.looks[3, 4] == np.median(ramp) + (94 + 81) + (94 + 108)
+
+
+def test_ground_without_a_single_look_is_unobserved_and_costs_no_network(composite):
+    found = detect_tile(
+        ask(135), reader(np.zeros_like(composite)), make_model("detector", ("not_mine", "mine")), None, 0.0
+    )
+    assert np.isnan(found.probabilities).all()
+    assert not found.observed.any()
+    assert (found.looks == 0).all()
+    assert not found.found
