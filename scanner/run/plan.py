@@ -15,7 +15,7 @@ from scanner.composite.request import CompositeRequest, band_gsd
 from scanner.config import digest_of
 from scanner.errors import DetectorError
 from scanner.types import Scene
-from tiling import CellRange, Lattice, Tile, Window, judged, project_aoi, tiles_meeting
+from tiling import CellRange, Lattice, Tile, Window, judged, lonlat, project_aoi, tiles_meeting
 
 __all__ = ["ScanPlan", "Settings", "TilePlan", "make_plan", "needed_windows", "search_area"]
 
@@ -135,10 +135,11 @@ def make_plan(settings: Settings, aoi: BaseGeometry, scenes: Sequence[Scene]) ->
 
 def _lonlat_box(tile: Tile) -> BaseGeometry:
     """A generous box around a tile; a tile at the antimeridian takes every longitude."""
-    box = tile.geobox().extent.to_crs("EPSG:4326", resolution=2000).boundingbox
-    if box.right - box.left > 180:
-        return shapely.box(-180, box.bottom - 0.1, 180, box.top + 0.1)
-    return shapely.box(box.left - 1, box.bottom - 0.1, box.right + 1, box.top + 0.1)
+    window = tile.read
+    square = shapely.box(window.x0 * 10, -window.y1 * 10, window.x1 * 10, -window.y0 * 10)
+    lon, lat = lonlat(tile.id.zone, *shapely.get_coordinates(shapely.segmentize(square, 2000)).T)
+    west, east = (-180.0, 180.0) if np.ptp(lon) > 180 else (lon.min() - 1, lon.max() + 1)
+    return shapely.box(west, lat.min() - 0.1, east, lat.max() + 0.1)
 
 
 def _tile_plan(tile: Tile, settings: Settings, aoi: BaseGeometry, near: Sequence[Scene]) -> TilePlan:
