@@ -15,15 +15,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.composite.clouds import Masks, mask_asset, mask_gsd, mask_kind
+from scanner.composite.median import CLEAR
 from scanner.composite.order import Entry, entries
 from scanner.composite.panels import JOB_PX, Lines, PanelCut, Source, blocks_of, cut_panels
 from scanner.composite.read import Grid, Reader
-from scanner.composite.reduce import BandJob, Limits, PlacementCache, Scratch, reduce_block
-from scanner.composite.request import CompositeReport, CompositeRequest, Shares, band_gsd, expected_nbytes
+from scanner.composite.reduce import BandJob, Limits, Scratch, reduce_block
+from scanner.composite.request import (
+    WARP_NBYTES,
+    CompositeReport,
+    CompositeRequest,
+    Shares,
+    band_gsd,
+    expected_nbytes,
+)
 from scanner.composite.rescue import MARGIN_PX, PanelMasks, SceneKey, Tally, scene_key
-from scanner.composite.warp import aligned_offset, extent_of
+from scanner.composite.warp import PlacementCache, aligned_offset, extent_of
 from scanner.errors import AssetError
 from scanner.store.composite import CompositeWriter
+from scanner.store.provenance import pack
 from scanner.types import Scene
 from tiling import Window
 
@@ -80,13 +89,13 @@ class _Unit:
         self.mask_gsd = mask_gsd(request.scenes)
         self.limits = _limits(request)
         self.rescued_px = 0
+        self.placements = PlacementCache(most_nbytes=WARP_NBYTES)
         self.grids: dict[SceneKey, Grid] = {}
         self.extents: dict[SceneKey, Window | None] = {}
         self.scenes = self._survey()
         self.order = entries(self.scenes, zone=self.zone)
         if request.windows:
-            self.masks = Masks(reader, self.zone, request.ground, self.mask_gsd)
-        self.placements = PlacementCache()
+            self.masks = Masks(reader, self.zone, request.ground, self.mask_gsd, self.placements)
 
     def _survey(self) -> tuple[Scene, ...]:
         """Open every scene's mask; scenes without one are left out and reported."""
@@ -159,6 +168,7 @@ class _Unit:
         masks = self._read_masks(panel)
         if not masks.index:
             return
+        self._write_scenes(panel, masks, writer)
         outputs: dict[str, tuple[Window, NDArray[np.uint16], NDArray[np.uint16]]] = {}
         pending: dict[Future[None], str] = {}
         for band, gsd in self.bands.items():
@@ -174,6 +184,16 @@ class _Unit:
             for block in blocks_of(panel, gsd):
                 pending[self.pool.submit(self._reduce, job, block, outputs[band])] = band
         self._write_bands(pending, outputs, writer)
+
+    def _write_scenes(self, panel: PanelCut, masks: PanelMasks, writer: CompositeWriter) -> None:
+        """Which scenes are clear where, for whoever asks what stands behind a candidate."""
+        region = panel.region(self.mask_gsd)
+        if region is not None:
+            rows, cols = region.slices_in(masks.window)
+            bits = pack(
+                masks.states[:, rows, cols], [masks.index.get(scene_key(scene)) for scene in self.scenes], CLEAR
+            )
+            writer.write_scenes([scene.id for scene in self.scenes], self.mask_gsd, region, bits)
 
     def _reduce(
         self, job: BandJob, block: Window, output: tuple[Window, NDArray[np.uint16], NDArray[np.uint16]]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scanner.composite.median import CLEAR, CLOUD, COVERED
 from scanner.composite.read import Reader
-from scanner.composite.warp import place
+from scanner.composite.warp import PlacementCache, place
 from scanner.errors import AssetError
 from scanner.types import MaskKind, Scene
 from tiling import Window
@@ -108,12 +108,15 @@ class _Coarse:
 class Masks:
     """The masks of a unit's scenes; what s2cloudless found is kept until the unit ends."""
 
-    def __init__(self, reader: Reader, zone: int, ground: Window, gsd_m: int) -> None:
+    def __init__(
+        self, reader: Reader, zone: int, ground: Window, gsd_m: int, placements: PlacementCache | None = None
+    ) -> None:
         """Masks over `ground` (zone px of 10 m, margins included), at pixels of `gsd_m`."""
         self._reader = reader
         self._zone = zone
         self._ground = ground
         self._gsd_m = gsd_m
+        self._placements = placements or PlacementCache(most_nbytes=0)
         self._coarse: dict[tuple[str, str], _Coarse | AssetError | None] = {}
 
     def read(self, scene: Scene, window: Window, out: NDArray[np.uint8]) -> None:
@@ -124,7 +127,7 @@ class Masks:
         """
         out[...] = 0
         asset = mask_asset(scene)
-        placement = place(self._reader.grid(scene, asset), self._zone, self._gsd_m, window)
+        placement = self._placements.get(self._reader.grid(scene, asset), self._zone, self._gsd_m, window)
         if placement is None:
             return
         source, kind = placement.source, mask_kind(scene)

@@ -93,11 +93,17 @@ def _median(
                     median[y, x0 + x] = np.uint16((total >> np.uint32(1)) + np.uint32(1))
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True)
 def _spread(state: NDArray[np.uint8], row: int, column: int, factor: int, out: NDArray[np.uint8]) -> None:
-    """One row of mask pixels, each `factor` times, from pixel `column` on."""
+    """One row of mask pixels, each `factor` times, from pixel (row, column) on; no division in the loop."""
+    source = state[row // factor]
+    place, within = column // factor, column % factor
     for x in range(out.shape[0]):
-        out[x] = state[row, (column + x) // factor]
+        out[x] = source[place]
+        within += 1
+        if within == factor:
+            within = 0
+            place += 1
 
 
 @njit(nogil=True, cache=True)
@@ -120,7 +126,7 @@ def put_first(
     absent, step, top, low = np.int32(nodata), np.int32(shift), np.int32(65535), np.int32(1)
     for y in range(rows):
         if y == 0 or (at[0] + y) % at[2] == 0:
-            _spread(state, (at[0] + y) // at[2], at[1], at[2], mask)
+            _spread(state, at[0] + y, at[1], at[2], mask)
         source, target = dn[y], out[y]
         for x in range(cols):
             value = np.int32(source[x])
@@ -136,10 +142,12 @@ def put_more(
 ) -> None:  # fmt: skip
     """As `put_first`, but only where `out` is still 0: a later granule of the same look."""
     rows, cols = dn.shape
+    mask = np.empty(cols, np.uint8)
     for y in range(rows):
-        mask = state[(at[0] + y) // at[2]]
+        if y == 0 or (at[0] + y) % at[2] == 0:
+            _spread(state, at[0] + y, at[1], at[2], mask)
         for x in range(cols):
-            if out[y, x] == 0 and dn[y, x] != nodata and mask[(at[1] + x) // at[2]] & CLEAR:
+            if out[y, x] == 0 and dn[y, x] != nodata and mask[x] & CLEAR:
                 stored = np.int64(min(max(np.int64(dn[y, x]) + shift, np.int64(1)), np.int64(65535)))
                 out[y, x] = np.uint16(stored)
 
@@ -148,11 +156,15 @@ def put_more(
 def wants(blank: NDArray[np.uint16], state: NDArray[np.uint8], at: tuple[int, int, int]) -> bool:
     """Whether some pixel where `blank` is 0 is clear in this granule."""
     rows, cols = blank.shape
+    mask = np.empty(cols, np.uint8)
     for y in range(rows):
-        mask = state[(at[0] + y) // at[2]]
+        if y == 0 or (at[0] + y) % at[2] == 0:
+            _spread(state, at[0] + y, at[1], at[2], mask)
+        some = False
         for x in range(cols):
-            if blank[y, x] == 0 and mask[(at[1] + x) // at[2]] & CLEAR:
-                return True
+            some |= blank[y, x] == 0 and (mask[x] & CLEAR) != 0
+        if some:
+            return True
     return False
 
 
@@ -179,20 +191,26 @@ def open_look(  # noqa: PLR0913, PLR0917  a kernel takes plain arrays
         Whether it counts anywhere.
     """
     rows, cols = count.shape
-    some = False
+    mask = np.empty(cols, np.uint8)
+    best = np.empty(cols, np.uint8)
+    wanted, most_values, most_seen = np.uint8(limits[0]), np.uint16(limits[1]), np.uint16(limits[2])
+    total = 0
     for y in range(rows):
-        for x in range(cols):
-            best = 9
+        if y == 0 or (at[0] + y) % at[2] == 0:
+            best[:] = 9
             for granule in range(states.shape[0]):
-                if states[granule, (at[0] + y) // at[2], (at[1] + x) // at[2]] & COVERED:
-                    best = min(best, classes[granule])
-            closed[y, x] = 1
-            if best == limits[0] and seen[y, x] < limits[2]:
-                seen[y, x] += np.uint16(1)
-                if count[y, x] < limits[1]:
-                    closed[y, x] = 0
-                    some = True
-    return some
+                _spread(states[granule], at[0] + y, at[1], at[2], mask)
+                own = np.uint8(classes[granule])
+                for x in range(cols):
+                    best[x] = own if (mask[x] & COVERED) != 0 and own < best[x] else best[x]
+        counts, views, shut = count[y], seen[y], closed[y]
+        for x in range(cols):
+            here = best[x] == wanted and views[x] < most_seen
+            views[x] = np.uint16(views[x] + np.uint16(here))
+            opened = here and counts[x] < most_values
+            shut[x] = np.uint16(not opened)
+            total += opened
+    return total > 0
 
 
 @njit(nogil=True, cache=True)
@@ -212,10 +230,12 @@ def put_limited(  # noqa: PLR0913, PLR0917  a kernel takes plain arrays
         count: (row, column) slots filled; updated.
     """
     rows, cols = dn.shape
+    mask = np.empty(cols, np.uint8)
     for y in range(rows):
-        mask = state[(at[0] + y) // at[2]]
+        if y == 0 or (at[0] + y) % at[2] == 0:
+            _spread(state, at[0] + y, at[1], at[2], mask)
         for x in range(cols):
-            if closed[y, x] == 0 and dn[y, x] != coding[0] and mask[(at[1] + x) // at[2]] & CLEAR:
+            if closed[y, x] == 0 and dn[y, x] != coding[0] and mask[x] & CLEAR:
                 stored = np.int64(min(max(np.int64(dn[y, x]) + coding[1], np.int64(1)), np.int64(65535)))
                 stack[count[y, x], y, x] = np.uint16(stored)
                 count[y, x] += np.uint16(1)

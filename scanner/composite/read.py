@@ -240,7 +240,8 @@ class Reader:
             self._shut(cache.popitem(last=False)[1])
         try:
             dataset = rasterio.open(gdal_path(_signed(scene, href)))
-            grid = _grid_of(dataset)
+            # Its georeference costs as much as opening it: asked once a unit, not once a thread.
+            grid = self._grids.get(key) or _grid_of(dataset)
         except (RasterioError, OSError, ValueError) as error:
             self._dead[key] = _reason(error)
             raise AssetError(href, self._dead[key]) from None

@@ -1,7 +1,7 @@
 """One block of one band: its looks read one after another into a buffer, and their median."""
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from scanner.composite.median import CLEAR, masked_median, open_look, put_first, put_limited, put_more, wants
 from scanner.composite.order import Entry
-from scanner.composite.read import Grid, Reader
+from scanner.composite.read import Reader
 from scanner.composite.rescue import PanelMasks, Planes, scene_key
-from scanner.composite.warp import Placement, aligned_offset, place
+from scanner.composite.warp import PlacementCache
 from scanner.errors import AssetError
 from scanner.types import OFFSET_DN, Asset, Scene
 from tiling import Window
@@ -72,38 +72,13 @@ class BandJob:
     """The panel's."""
     scratch: Scratch
     """Stacks."""
-    placements: "PlacementCache"
+    placements: PlacementCache
     """Warps that other bands need too."""
 
     @property
     def planes(self) -> Planes:
         """The masks at the band's size."""
         return self.masks.planes(self.gsd_m)
-
-
-@dataclass(slots=True)
-class PlacementCache:
-    """Warps of recent blocks: pyproj costs more than decoding, and the bands of one size share them."""
-
-    most: int = 12
-    """How many are kept."""
-    _kept: dict[tuple[Grid, int, Window], Placement | None] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def get(self, grid: Grid, zone: int, gsd_m: int, window: Window) -> Placement | None:
-        """As `place`."""
-        if aligned_offset(grid, zone, gsd_m) is not None:
-            return place(grid, zone, gsd_m, window)
-        key = (grid, gsd_m, window)
-        with self._lock:
-            if key in self._kept:
-                return self._kept[key]
-        found = place(grid, zone, gsd_m, window)
-        with self._lock:
-            while len(self._kept) >= self.most:
-                self._kept.pop(next(iter(self._kept)))
-            self._kept[key] = found
-        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

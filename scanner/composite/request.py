@@ -1,6 +1,6 @@
 """What a composite is asked to be, what came of it, and how many bytes it can take: no file is touched here."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,24 +137,30 @@ def expected_nbytes(request: CompositeRequest) -> int:
     A granule alone in its zone is read along its own blocks, each once; where granules overlap or are warped, the
     blocks of the one cut those of the other, and each job may touch four.
     """
-    return sum(_scene_nbytes(request, scene) for scene in request.scenes) if request.windows else 0
+    if not request.windows or not request.scenes:
+        return 0
+    again = _times_inflated(request)
+    return sum(_scene_nbytes(request, scene, again) for scene in request.scenes)
 
 
-def _scene_nbytes(request: CompositeRequest, scene: Scene) -> int:
-    zone = request.tile.id.zone
-    reach = _reach(scene, zone)
-    alone = scene.epsg == zone and len({other.tile for other in request.scenes}) == 1
+def _times_inflated(request: CompositeRequest) -> dict[str, int]:
+    """How often a block of each band is inflated at most."""
     shares = Shares.of(request, scenes=len(request.scenes), unit_px=2 * JOB_PX)
+    rows = min(max(shares.stack_nbytes // (2 * JOB_PX * len(request.scenes)), 1), JOB_PX)
+    alone = len({scene.tile for scene in request.scenes}) == 1 and request.scenes[0].epsg == request.tile.id.zone
+    times = -(-JOB_PX // rows) * (1 if alone else 4)
+    # A panel may be a third of a 60 m block along each edge.
+    return {band: times * (9 if gsd == 60 else 1) for band, gsd in band_gsd(request.scenes, request.bands).items()}
+
+
+def _scene_nbytes(request: CompositeRequest, scene: Scene, again: Mapping[str, int]) -> int:
+    reach = _reach(scene, request.tile.id.zone)
     total = _mask_nbytes(request, scene, reach)
     for window in request.windows:
         part = window.intersect(reach) if reach else window
-        if part is None:
-            continue
-        for band, gsd in band_gsd(request.scenes, request.bands).items():
-            if band in scene.assets:
-                rows = shares.stack_nbytes // (2 * JOB_PX * len(request.scenes))
-                again = -(-JOB_PX // max(1, min(rows, JOB_PX))) * (1 if alone else 4) * (3 if gsd == 60 else 1)
-                total += again * _blocks(part, scene.assets[band].gsd_m) * BLOCK_PX**2 * 2
+        if part is not None:
+            blocks = {b: again[b] * _blocks(part, scene.assets[b].gsd_m) for b in again if b in scene.assets}
+            total += sum(blocks.values()) * BLOCK_PX**2 * 2
     return total
 
 
@@ -165,14 +171,12 @@ def _mask_nbytes(request: CompositeRequest, scene: Scene, reach: Window | None) 
         blocks = [_blocks(part, scene.assets[band].gsd_m) for band in CLOUDLESS_BANDS] if part else []
         return sum(blocks) * BLOCK_PX**2 * 2
     asset = mask_asset(scene)
-    gsd_m = scene.assets[asset].gsd_m if asset in scene.assets else 10.0
     total = 0
     for window in request.windows:
         part = window.buffer(MARGIN_PX).intersect(reach) if reach else window
         if part is not None:
-            # A panel is at least one block; with its margin it meets four of the mask's.
-            total += 4 * _blocks(part, 10.0) * BLOCK_PX**2 * (1 if asset == "SCL" else 2)
-            total += _blocks(part, gsd_m) * BLOCK_PX**2
+            # A panel is at least one block; with its margin it meets nine of the mask's.
+            total += 9 * _blocks(part, 10.0) * BLOCK_PX**2 * (1 if asset == "SCL" else 2)
     return total
 
 

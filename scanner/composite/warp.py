@@ -4,7 +4,8 @@ A target pixel's centre goes through pyproj, one point at a time; the source pix
 warper approximates over blocks by default, so its pixels would depend on how the target is cut.
 """
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -15,7 +16,10 @@ from pyproj import Transformer
 from scanner.composite.read import Grid
 from tiling import Window
 
-__all__ = ["Placement", "aligned_offset", "extent_of", "place"]
+__all__ = ["Placement", "PlacementCache", "aligned_offset", "extent_of", "place"]
+
+STRIP_PX = 65536
+"""Pixels transformed at once: the floats between them would else outweigh the index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,41 +97,76 @@ def _to_source(crs: str, zone: int) -> Transformer:
     return Transformer.from_crs(f"EPSG:{zone}", crs, always_xy=True)
 
 
-def _centres(window: Window, gsd_m: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    east = (np.arange(window.x0, window.x1, dtype=np.float64) + 0.5) * gsd_m
-    north = -(np.arange(window.y0, window.y1, dtype=np.float64) + 0.5) * gsd_m
-    return east, north
-
-
 def _straight(grid: Grid, gsd_m: int, window: Window) -> Placement | None:
     """The same CRS on another pixel grid: rows and columns are found apart."""
-    east, north = _centres(window, gsd_m)
-    return _indexed(
-        grid,
-        np.broadcast_to(np.floor((east - grid.x0) / grid.dx), window.shape),
-        np.broadcast_to(np.floor((north - grid.y0) / grid.dy)[:, None], window.shape),
-    )
+    columns = _cells((np.arange(window.x0, window.x1, dtype=np.float64) + 0.5) * gsd_m, grid.x0, grid.dx, grid.width_px)
+    rows = _cells(-(np.arange(window.y0, window.y1, dtype=np.float64) + 0.5) * gsd_m, grid.y0, grid.dy, grid.height_px)
+    return _indexed(np.broadcast_to(columns, window.shape), np.broadcast_to(rows[:, None], window.shape))
 
 
 def _warped(grid: Grid, zone: int, gsd_m: int, window: Window) -> Placement | None:
-    east, north = np.meshgrid(*_centres(window, gsd_m))
-    x, y = _to_source(grid.crs, zone).transform(east, north)
-    return _indexed(grid, np.floor((x - grid.x0) / grid.dx), np.floor((y - grid.y0) / grid.dy))
+    columns, rows = np.empty(window.shape, np.int32), np.empty(window.shape, np.int32)
+    east = (np.arange(window.x0, window.x1, dtype=np.float64) + 0.5) * gsd_m
+    step = max(1, STRIP_PX // window.width_px)
+    for top in range(0, window.height_px, step):
+        strip = slice(top, min(top + step, window.height_px))
+        north = -(np.arange(window.y0 + strip.start, window.y0 + strip.stop) + 0.5) * gsd_m
+        x, y = _to_source(grid.crs, zone).transform(*np.meshgrid(east, north))
+        columns[strip] = _cells(x, grid.x0, grid.dx, grid.width_px)
+        rows[strip] = _cells(y, grid.y0, grid.dy, grid.height_px)
+    return _indexed(columns, rows)
 
 
-def _indexed(grid: Grid, columns: NDArray[np.float64], rows: NDArray[np.float64]) -> Placement | None:
-    # A point that cannot be projected is infinite, and compares as outside.
-    inside = (columns >= 0) & (columns < grid.width_px) & (rows >= 0) & (rows < grid.height_px)
+def _cells(at: NDArray[np.float64], origin: float, step: float, size: int) -> NDArray[np.int32]:
+    """The pixel along one axis that holds each coordinate, -1 outside; what cannot be projected is infinite."""
+    cell = np.floor((at - origin) / step)
+    return np.where((cell >= 0) & (cell < size), cell, -1).astype(np.int32)
+
+
+def _indexed(columns: NDArray[np.int32], rows: NDArray[np.int32]) -> Placement | None:
+    inside = (columns >= 0) & (rows >= 0)
     if not inside.any():
         return None
     source = Window(
-        x0=int(columns[inside].min()), y0=int(rows[inside].min()),
-        x1=int(columns[inside].max()) + 1, y1=int(rows[inside].max()) + 1,
+        x0=int(columns.min(where=inside, initial=2**31 - 1)), y0=int(rows.min(where=inside, initial=2**31 - 1)),
+        x1=int(columns.max(where=inside, initial=0)) + 1, y1=int(rows.max(where=inside, initial=0)) + 1,
     )  # fmt: skip
-    flat = (np.where(inside, rows, 0) - source.y0) * source.width_px + np.where(inside, columns, 0) - source.x0
-    index = np.where(inside, flat, -1).astype(np.int32)
+    index = (rows - np.int32(source.y0)) * np.int32(source.width_px) + (columns - np.int32(source.x0))
+    index[~inside] = -1
     height, width = index.shape
     return Placement(source=source, target=Window(x0=0, y0=0, x1=width, y1=height), index=index)
+
+
+@dataclass(slots=True)
+class PlacementCache:
+    """Warps of recent windows: they cost more than decoding, and all looks and bands of a granule grid share them."""
+
+    most_nbytes: int
+    """What is kept takes at most this, or is one warp."""
+    _kept: dict[tuple[Grid, int, Window], Placement | None] = field(default_factory=dict)
+    _nbytes: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def get(self, grid: Grid, zone: int, gsd_m: int, window: Window) -> Placement | None:
+        """As `place`."""
+        if aligned_offset(grid, zone, gsd_m) is not None:
+            return place(grid, zone, gsd_m, window)
+        key = (grid, gsd_m, window)
+        with self._lock:
+            if key in self._kept:
+                return self._kept[key]
+        found = place(grid, zone, gsd_m, window)
+        with self._lock:
+            if key not in self._kept:
+                self._nbytes += _index_nbytes(found)
+                while self._kept and self._nbytes > self.most_nbytes:
+                    self._nbytes -= _index_nbytes(self._kept.pop(next(iter(self._kept))))
+                self._kept[key] = found
+        return found
+
+
+def _index_nbytes(placement: Placement | None) -> int:
+    return 0 if placement is None or placement.index is None else int(placement.index.nbytes)
 
 
 @njit(nogil=True, cache=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 from scipy import ndimage
 
-from scanner.composite.build import CompositeReport, CompositeRequest, band_gsd, build_composite
+from scanner.composite.build import CompositeReport, CompositeRequest, band_gsd, build_composite, expected_nbytes
 from scanner.composite.clouds import Masks, mask_gsd, mask_kind
 from scanner.composite.order import cloud_class, entries
 from scanner.composite.read import Reader
@@ -152,6 +152,7 @@ class Oracle:
 def check(request: CompositeRequest, folder: Path, bands: Sequence[str] = ()) -> CompositeReport:
     """Build, and hold every wanted window to the oracle, bit by bit."""
     report = build_composite(request, folder)
+    assert report.nbytes_decoded <= expected_nbytes(request)
     for window in request.windows:
         oracle = Oracle(request=request, window=window)
         for band in bands or request.bands:
