@@ -3,6 +3,7 @@
 0 all done; 1 finished, but some units failed; 2 an input or option is wrong; 3 stopped by a budget; 130 interrupted.
 """
 
+import errno
 import functools
 import json
 import logging
@@ -258,4 +259,10 @@ def _unforeseen(error: Exception) -> int:
     if isinstance(error, ValueError) and type(error).__module__.startswith(("tiling.", "models.", "deploy.")):
         return _say(str(error), 2)
     logging.getLogger("minescan").debug("the traceback", exc_info=error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return _say(
+            f"{error.strerror or error} ({error.filename or 'the scan'}): make room; the same command resumes", 1
+        )
+    if "database or disk is full" in str(error):
+        return _say("the disk of the scan's folder is full: make room; the same command resumes", 1)
     return _say(f"{type(error).__name__}: {error}; run it again with --verbose for the traceback", 1)

@@ -16,6 +16,7 @@ __all__ = ["DEFAULT_CATALOG", "ScanConfig", "digest_of", "load_config", "parse_d
 
 DEFAULT_CATALOG = "https://earth-search.aws.element84.com/v1"
 
+
 def parse_dates(text: str) -> tuple[dt.date, dt.date]:
     """`START/END`, both days included, UTC.
 
@@ -91,6 +92,16 @@ class ScanConfig:
     """Stop before the first byte when the estimate is above this."""
 
     def __post_init__(self) -> None:
+        self._of_type("dates", self.dates, str)
+        self._of_type("out", self.out, str | Path)
+        for name in ("detector", "catalog", "cluster"):
+            self._of_type(name, getattr(self, name), str)
+        for name in ("collection", "impact"):
+            self._of_type(name, getattr(self, name), str | None)
+        for name in ("looks", "workers", "max_bytes"):
+            self._of_type(name, getattr(self, name), int | None)
+        self._of_type("isolation", self.isolation, bool)
+        self._of_type("registry", self.registry, Mapping)
         parse_dates(self.dates)
         object.__setattr__(self, "out", Path(self.out))
         self._within("looks", self.looks, 1, 1000)
@@ -104,6 +115,12 @@ class ScanConfig:
         self._among("level", self.level, (None, "l1c", "l2a"))
         self._among("keep_composites", self.keep_composites, ("all", "hits", "none"))
         self._among("device", self.device, ("auto", "cpu", "cuda"))
+
+    def _of_type(self, name: str, value: Any, kind: Any) -> None:
+        if not isinstance(value, kind):
+            words = {str: "text", str | Path: "a path", str | None: "text", int | None: "a whole number",
+                     bool: "true or false", Mapping: "a table of name = file"}  # fmt: skip
+            raise InputError(f"--{name.replace('_', '-')} {value!r}: expected {words[kind]}")
 
     def _within(self, name: str, value: Any, low: float, high: float) -> None:
         if value is None:

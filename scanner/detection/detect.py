@@ -159,6 +159,7 @@ def _impacts(
     if judge is None or not len(above):
         return [()] * len(above)
     size = judge.card.window_px
+    order = [card.bands.index(band) for band in judge.card.bands]
     corners = above * card.stride_px + card.halo_px + (card.stride_px - size) // 2
-    chips = np.stack([reflectance[:, y : y + size, x : x + size] for y, x in corners.tolist()])
+    chips = np.stack([reflectance[:, y : y + size, x : x + size][order] for y, x in corners.tolist()])
     return [tuple(float(value) for value in row) for row in judge.score(chips)]

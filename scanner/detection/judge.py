@@ -1,16 +1,16 @@
 """From found cells to hits: where they lie, what the judge says, and the verdict."""
 
+import datetime as dt
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import shapely
-from shapely.geometry.base import BaseGeometry
 
 from models import ModelCard
 from scanner.detection.detect import Asked, Detections, Found
 from scanner.detection.hits import Hit, Verdict
-from scanner.types import Scene
-from tiling import lonlat
+from tiling import Window, lonlat
 
 __all__ = ["Bench", "hits_of"]
 
@@ -21,8 +21,10 @@ class Bench:
 
     impact: ModelCard | None
     """The judge's card, whose classes name its probabilities."""
-    scenes: tuple[Scene, ...]
-    """Scenes of the tile."""
+    scenes: Mapping[str, dt.date]
+    """Ids of the tile's scenes and the days they were taken."""
+    clear_in: Callable[[Window], tuple[str, ...]]
+    """Ids of the scenes that are clear somewhere in a window of zone pixels."""
 
 
 def hits_of(detections: Detections, asked: Asked, bench: Bench) -> tuple[Hit, ...]:
@@ -39,14 +41,13 @@ def _hit(found: Found, looks: int, asked: Asked, bench: Bench) -> Hit:
     centre = shapely.centroid(lattice.box(cell))
     lon, lat = lonlat(lattice.zone, centre.x, centre.y)
     impact = dict(zip(bench.impact.classes, found.impact, strict=True)) if bench.impact and found.impact else {}
-    behind = _scenes_behind(polygon, bench.scenes)
+    behind = sorted(bench.clear_in(lattice.window(cell)), key=lambda scene: (bench.scenes[scene], scene))
+    first, last = (str(bench.scenes[behind[place]]) if behind else "" for place in (0, -1))
     return Hit(
         cell=str(cell), tile=str(asked.tile), lon=float(lon), lat=float(lat), score=found.score,
         impact_high=impact.get("high_impact", math.nan), impact_low=impact.get("low_impact", math.nan),
         no_ore=impact.get("no_ore", math.nan), clear_looks=looks, verdict=_verdict(found, impact), polygon=polygon,
-        first_scene=str(behind[0].time.date()) if behind else "",
-        last_scene=str(behind[-1].time.date()) if behind else "",
-        scenes=tuple(scene.id for scene in behind),
+        first_scene=first, last_scene=last, scenes=tuple(behind),
     )  # fmt: skip
 
 
@@ -56,11 +57,3 @@ def _verdict(found: Found, impact: dict[str, float]) -> Verdict:
     if impact and max(impact, key=impact.__getitem__) == "no_ore":
         return "no_ore"
     return "accepted"
-
-
-def _scenes_behind(polygon: BaseGeometry, scenes: tuple[Scene, ...]) -> list[Scene]:
-    """Scenes whose footprint meets the cell, in the order they were taken."""
-    shapely.prepare(polygon)
-    return sorted(
-        (scene for scene in scenes if polygon.intersects(scene.footprint)), key=lambda scene: (scene.time, scene.id)
-    )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from scanner.config import digest_of
 from scanner.run.progress import LOGGER, Progress
 from scanner.run.tile_job import CompositeUnit, DetectUnit, run_unit
 from scanner.store.ledger import Ledger
@@ -75,11 +76,7 @@ class Work:
 def run_units(
     client: Any, work: Work, ledger: Ledger, progress: Progress, interrupt: Interrupt, *, in_flight: int
 ) -> None:
-    """Submit units, at most `in_flight` at once, until none waits.
-
-    Raises:
-        Interrupted: the user asked to stop; what was in flight is in the ledger.
-    """
+    """Submit units, at most `in_flight` at once, until none waits or, once asked to stop, none is in flight."""
     from distributed import wait  # noqa: PLC0415
 
     flying: dict[Any, Unit] = {}
@@ -88,7 +85,8 @@ def run_units(
             unit = work.waiting.popleft()
             ledger.start(unit.stage, unit.name)
             attempt = work.attempts.get((unit.stage, unit.name), 0)
-            key = f"{unit.stage}-{unit.name}-{unit.digest[:12]}-{attempt}"
+            # The folder too: two scans of the same ground may share a scheduler, and each wants its own files.
+            key = f"{unit.stage}-{unit.name}-{digest_of([unit.digest, unit.folder])[:16]}-{attempt}"
             flying[client.submit(run_unit, unit, key=key, pure=False)] = unit
         if not flying:
             break
@@ -99,8 +97,6 @@ def run_units(
             continue
         for future in ready:
             _settle(_receipt_of(future, unit := flying.pop(future)), unit, work, ledger, progress)
-    if interrupt.asked:
-        raise Interrupted("stopped on request")
 
 
 def _receipt_of(future: Any, unit: Unit) -> Receipt:

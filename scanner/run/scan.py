@@ -3,7 +3,8 @@
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from deploy.clusters import ClusterError, ClusterSpec, open_cluster
 from scanner.config import ScanConfig
 from scanner.errors import BudgetError, InputError
-from scanner.run.driver import Work, run_units, watch_signals
+from scanner.run.driver import Interrupted, Work, run_units, watch_signals
 from scanner.run.finish import finish
 from scanner.run.plan import ScanPlan, TilePlan
 from scanner.run.progress import LOGGER, open_progress
@@ -62,7 +63,8 @@ def scan(config: ScanConfig, *, on_receipt: Callable[[Receipt], None] | None = N
     began = time.time()
     prepared = prepare(config)
     check_budget(prepared)
-    folder = ScanFolder(config.out)
+    _check_cluster(config)
+    folder = ScanFolder(config.out.absolute())  # workers elsewhere have another working folder
     folder.begin()
     with folder.lock():
         check_folder(folder, prepared.identity)
@@ -91,6 +93,17 @@ def check_budget(prepared: Prepared) -> None:
         raise BudgetError(
             f"--max-hours {config.max_hours}: the scan may take {cost.hours.high:.2f} hours; raise it or scan less"
         )
+
+
+def _check_cluster(config: ScanConfig) -> None:
+    """Before the folder is made: a scheduler that nobody runs is no reason to leave one.
+
+    Raises:
+        InputError: an unknown kind of cluster, or an address where nothing answers.
+    """
+    if config.cluster != "local":
+        with _cluster(kind=config.cluster):
+            pass
 
 
 def _run_json(prepared: Prepared, began: float) -> dict[str, Any]:
@@ -133,11 +146,11 @@ def _run_plan(
     began = time.monotonic()
     if work.waiting:
         work.on_receipt = _keeper(config, folder, on_receipt)
-        spec = ClusterSpec(
+        place = _cluster(
             kind=config.cluster, workers=prepared.workers, threads_per_worker=plan.settings.threads,
             memory_bytes=plan.settings.memory_bytes * prepared.workers, units=len(work.waiting),
         )  # fmt: skip
-        with watch_signals() as interrupt, _cluster(spec) as client, open_progress() as progress:
+        with watch_signals() as interrupt, place as client, open_progress() as progress:
             LOGGER.info("dashboard: %s", client.dashboard_link)
             done = {
                 stage: sum(row.receipt.status == "done" for row in ledger.rows(stage))
@@ -146,14 +159,18 @@ def _run_plan(
             for stage, count in done.items():
                 progress.stage(stage, len(plan.tiles), count)
             run_units(client, work, ledger, progress, interrupt, in_flight=2 * prepared.workers)
+        if interrupt.asked:  # only now: workers that have nothing in hand are told to go, not killed
+            raise Interrupted("stopped on request")
     return {"units_seconds": time.monotonic() - began}
 
 
-def _cluster(spec: ClusterSpec) -> Any:
+@contextmanager
+def _cluster(**options: Any) -> Iterator[Any]:
     try:
-        return open_cluster(spec)
+        with open_cluster(ClusterSpec(**options)) as client:
+            yield client
     except ClusterError as error:
-        raise InputError(f"--cluster {spec.kind}: {error}") from None
+        raise InputError(str(error)) from None
 
 
 def _work(prepared: Prepared, folder: ScanFolder, ledger: Ledger) -> Work:
@@ -161,29 +178,37 @@ def _work(prepared: Prepared, folder: ScanFolder, ledger: Ledger) -> Work:
     plan = prepared.plan
     ledger.plan("composite", {str(item.tile.id): item.composite_digest for item in plan.tiles})
     ledger.plan("detect", {str(item.tile.id): item.detect_digest for item in plan.tiles})
+    found = {row.receipt.unit: row.receipt for row in ledger.rows("detect")}
     work = Work(waiting=deque(), follow={})
     for item in plan.tiles:
         name = str(item.tile.id)
         composed = ledger.status("composite", name) == "done"
         grids = (folder.hits(name), folder.probability(name), folder.coverage(name))
-        detected = ledger.status("detect", name) == "done" and all(path.is_file() for path in grids)
+        detected = found[name].status == "done" and all(path.is_file() for path in grids)
         kept = has_composite(folder.root, name)
-        if composed and detected and (kept or prepared.config.keep_composites != "all"):
-            continue
         detect = _detect_unit(item, plan, prepared.config, folder)
-        if composed and kept:
-            work.waiting.append(detect)
+        if composed and detected and not _wanted(prepared.config, found[name]):
+            remove_composite(folder.root, name)  # a kill may have come between the receipt and this
+        elif composed and kept:
+            work.waiting.extend([] if detected else [detect])
         else:
+            # Else a kill between the new composite and its detections would leave those of the old one standing.
+            ledger.wait("detect", name)
             work.waiting.append(CompositeUnit(folder=folder.root, digest=item.composite_digest, request=item.request))
             work.follow[name] = detect
     return work
+
+
+def _wanted(config: ScanConfig, detected: Receipt) -> bool:
+    """Whether a tile's composite stays when its detections are safe."""
+    return config.keep_composites == "all" or (config.keep_composites == "hits" and detected.stats["hits"] > 0)
 
 
 def _detect_unit(item: TilePlan, plan: ScanPlan, config: ScanConfig, folder: ScanFolder) -> DetectUnit:
     settings = plan.settings
     return DetectUnit(
         folder=folder.root, digest=item.detect_digest, tile=item.tile, cells=item.cells, aoi=item.aoi,
-        scenes=item.request.scenes, detector=settings.detector_folder,
+        scenes={scene.id: scene.time.date() for scene in item.request.scenes}, detector=settings.detector_folder,
         impact=settings.impact_folder, threshold=settings.threshold,
         chunk_px=settings.chunk_px, device=config.device, threads=settings.threads,
     )  # fmt: skip
@@ -195,10 +220,8 @@ def _keeper(
     """Drop composites nobody wants as soon as their tile's detections are safe."""
 
     def on_receipt(receipt: Receipt) -> None:
-        if receipt.stage == "detect" and receipt.status == "done":
-            keep = config.keep_composites == "all" or (config.keep_composites == "hits" and receipt.stats["hits"] > 0)
-            if not keep:
-                remove_composite(folder.root, receipt.unit)
+        if receipt.stage == "detect" and receipt.status == "done" and not _wanted(config, receipt):
+            remove_composite(folder.root, receipt.unit)
         if after is not None:
             after(receipt)
 
@@ -220,7 +243,7 @@ def _failures(ledger: Ledger) -> tuple[str, ...]:
     lines = []
     for row in ledger.rows():
         receipt = row.receipt
-        if receipt.status not in ("done", "partial"):
+        if receipt.status == "failed":
             lines.append(f"{receipt.stage} {receipt.unit} {receipt.status}: {receipt.error}")
         lines += [_fault_line(receipt.unit, fault) for fault in receipt.faults]
         if receipt.fault_count > len(receipt.faults):

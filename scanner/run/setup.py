@@ -11,8 +11,10 @@ from deploy.clusters import ClusterSpec, LocalShape, local_shape
 from models import CardError, ModelCard, find_card
 from models.registry import find
 from scanner.aoi import read_aoi
-from scanner.catalog.search import SceneQuery, search
+from scanner.catalog.search import SceneQuery
+from scanner.catalog.search import find as find_scenes
 from scanner.config import ScanConfig, digest_of
+from scanner.detection.registry import check
 from scanner.errors import CatalogError, DetectorError, DeviceError, FolderError
 from scanner.run.cost import CostEstimate, estimate
 from scanner.run.plan import ScanPlan, Settings, make_plan, search_area
@@ -55,26 +57,27 @@ def prepare(config: ScanConfig) -> Prepared:
     """
     cards = _cards(config)
     level = config.level or cards.detector.level
-    for card in (cards.detector, cards.impact):
-        if card is not None:
-            _accept(card, level)
+    _accept(cards.detector, level, cards.detector.bands)
+    if cards.impact is not None:
+        _accept(cards.impact, level, cards.detector.bands)
     _check_device(config.device)
+    check((), config.registry)
     aoi = read_aoi(config.aoi)
     start, end = config.days
     query = SceneQuery(
         catalog=config.catalog, collection=config.collection, level=level, start=start, end=end,
         aoi=search_area(aoi), max_cloud=config.max_cloud,
     )  # fmt: skip
-    scenes = search(query)
-    if not scenes:
+    found = find_scenes(query)
+    if not found.scenes:
         raise CatalogError(
-            f"no {level} scenes from {start} to {end} over the area in {config.catalog}: "
+            f"no {level} scenes from {start} to {end} over the area in {config.catalog} ({found.explain()}): "
             "change --dates, --aoi or --max-cloud"
         )
     run = ScanFolder(config.out).read_run()
     shape = _shape(config, run)
     settings = _settings(config, cards, run, shape)
-    plan = make_plan(settings, aoi, scenes)
+    plan = make_plan(settings, aoi, found.scenes)
     workers = min(shape.workers, max(1, len(plan.tiles)))
     memory = workers * settings.memory_bytes
     cost = estimate(plan, cores=workers * settings.threads, memory_bytes=memory)
@@ -111,9 +114,9 @@ def _card(name: str, task: str) -> ModelCard:
     return card
 
 
-def _accept(card: ModelCard, level: str) -> None:
+def _accept(card: ModelCard, level: str, bands: tuple[str, ...]) -> None:
     try:
-        card.accept(level, card.bands)
+        card.accept(level, bands)
     except CardError as error:
         raise DetectorError(str(error)) from None
 
@@ -190,12 +193,20 @@ def check_folder(folder: ScanFolder, identity: Mapping[str, Any]) -> None:
     Raises:
         FolderError: it was begun with others; the first that differs is named.
     """
-    before = folder.read_run().get("identity")
+    run = folder.read_run()
+    before = run.get("identity")
     if before is None:
         return
     for option, value in identity.items():
         if before.get(option) != value:
             raise FolderError(
-                f"{folder.root} was begun with --{option} {before.get(option)}, now it is {value}; "
+                f"{folder.root} was begun with --{option} {_shown(before.get(option))}, now it is {_shown(value)}; "
                 "use the same options to resume, or another --out"
             )
+
+
+def _shown(value: Any) -> str:
+    """As a person would say it; of a digest its beginning is enough to tell two apart."""
+    if isinstance(value, str) and len(value) == 64:
+        return f"sha256 {value[:12]}"
+    return "not given" if value is None or value == {} else str(value)

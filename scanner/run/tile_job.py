@@ -1,7 +1,9 @@
 """One tile, end to end, without dask: a unit in, its data on disk, a receipt out."""
 
+import datetime as dt
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -18,9 +20,9 @@ from scanner.detection.hits_file import write_hits
 from scanner.detection.judge import Bench, hits_of
 from scanner.errors import MinescanError
 from scanner.export.raster import write_clear_looks, write_probability
-from scanner.store.composite import flush, read_window
+from scanner.store.composite import flush, open_scenes, read_window
 from scanner.store.layout import ScanFolder
-from scanner.types import Receipt, Scene
+from scanner.types import Receipt
 from tiling import CellRange, Lattice, Tile, Window, cell_areas, chunks, judged
 
 __all__ = ["CompositeUnit", "DetectUnit", "run_unit"]
@@ -76,8 +78,8 @@ class DetectUnit:
     """The cells it owns."""
     aoi: BaseGeometry
     """The AOI's part here, UTM metres."""
-    scenes: tuple[Scene, ...]
-    """Scenes of the composite."""
+    scenes: Mapping[str, dt.date]
+    """Ids of the composite's scenes and the days they were taken."""
     detector: str
     """Folder of the detector's card."""
     impact: str | None
@@ -115,7 +117,10 @@ class DetectUnit:
             return read_window(self.folder, self.tile, detector.card.bands, window)
 
         detections = detect_tile(asked, read, detector, judge, self.threshold)
-        hits = hits_of(detections, asked, Bench(impact=judge.card if judge else None, scenes=self.scenes))
+        bench = Bench(
+            impact=judge.card if judge else None, scenes=self.scenes, clear_in=open_scenes(self.folder, self.tile)
+        )
+        hits = hits_of(detections, asked, bench)
         self._write(asked, detections, detector.card.classes)
         write_hits(ScanFolder(self.folder).hits(self.name), hits)
         areas = cell_areas(asked.lattice, asked.cells, asked.judged, self.aoi)
@@ -149,7 +154,8 @@ def run_unit(unit: CompositeUnit | DetectUnit) -> Receipt:
     """Run one unit; whatever happens, a receipt comes back."""
     began = time.monotonic()
     try:
-        receipt = unit.run()
+        with ScanFolder(unit.folder).own(unit.name):
+            receipt = unit.run()
     except MinescanError as error:
         receipt = _failed(unit, str(error))
     except Exception as error:  # noqa: BLE001  a unit must cost a ledger row, never the run

@@ -2,6 +2,7 @@
 
     composite.zarr/32633-006-061/r10m/  reflectance, clear_looks (band, y, x); x, y, spatial_ref
                                  r20m/  ...
+                                 scenes/  clear (byte, y, x): see `scanner.store.provenance`
 
 Arrays span the tile's whole read window; what was not wanted stays without shards. One process owns a tile and writes
 its shards one after another.
@@ -9,7 +10,7 @@ its shards one after another.
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +20,22 @@ from numpy.typing import NDArray
 
 from scanner.errors import FolderError
 from scanner.store.layout import write_atomic
+from scanner.store.provenance import GROUP, make_clear, scenes_in
 from scanner.types import NODATA, OFFSET_DN
 from tiling import Tile, Window, affine_of
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["CompositeWriter", "flush", "has_composite", "open_composite", "read_window", "remove_composite"]
+__all__ = [
+    "CompositeWriter",
+    "flush",
+    "has_composite",
+    "open_composite",
+    "open_scenes",
+    "read_window",
+    "remove_composite",
+]
 
 SHARD_PX = {10: 1536, 20: 768, 60: 256}
 """Edge of a shard by pixel size: 15.36 km, a sixth of a tile's core."""
@@ -60,6 +70,7 @@ class CompositeWriter:
 
         self._tile = tile
         self._arrays: dict[str, tuple[Any, Any, int, int]] = {}
+        self._clear: Any = None
         remove_composite(folder, str(tile.id))
         path = _group_path(folder, str(tile.id))
         root = path.parent / _MARK
@@ -71,7 +82,7 @@ class CompositeWriter:
             "window": [window.x0, window.y0, window.x1, window.y1],
         }  # fmt: skip
         with _zarrs():
-            group = zarr.create_group(path, zarr_format=3, attributes=attributes)
+            self._group = group = zarr.create_group(path, zarr_format=3, attributes=attributes)
             for gsd in sorted(set(bands.values())):
                 self._make(group, gsd, [band for band, size in bands.items() if size == gsd])
 
@@ -90,6 +101,14 @@ class CompositeWriter:
         )
         for place, band in enumerate(bands):
             self._arrays[band] = (reflectance, clear, place, gsd_m)
+
+    def write_scenes(self, scenes: Sequence[str], gsd_m: int, window: Window, bits: NDArray[np.uint8]) -> None:
+        """Write which scenes are clear in a window (mask pixels of `gsd_m`), as bits of `provenance.pack`."""
+        if self._clear is None:
+            with _zarrs():
+                self._clear = make_clear(self._group, scenes, self._tile.read, gsd_m)
+        rows, cols = window.slices_in(self._tile.read.at(gsd_m // 10))
+        self._clear[:, rows, cols] = bits
 
     def write(self, band: str, window: Window, median: NDArray[np.uint16], clear: NDArray[np.uint16]) -> None:
         """Write a window (pixels of the band's own size). Call it from one thread at a time."""
@@ -228,6 +247,22 @@ def _replicated(array: Any, outer: Window, window: Window, factor: int, place: i
     fine = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
     rows, cols = window.slices_in(coarse.times(factor))
     return fine[rows, cols]
+
+
+def open_scenes(folder: Path | str, tile: Tile) -> Callable[[Window], tuple[str, ...]]:
+    """A function from a window of zone pixels to the ids of the scenes that are clear in it.
+
+    Raises:
+        FolderError: there is no composite of the tile.
+    """
+    with _zarrs():
+        group = _open_group(folder, str(tile.id))
+        array = group[GROUP]["clear"] if GROUP in group else None
+
+    def scenes(window: Window) -> tuple[str, ...]:
+        return scenes_in(array, tile.read, window) if array is not None else ()
+
+    return scenes
 
 
 def open_composite(folder: Path | str, tile: str) -> "xr.DataArray":

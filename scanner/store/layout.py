@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import socket
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +19,17 @@ __all__ = ["ScanFolder", "write_atomic"]
 def write_atomic(path: Path, data: bytes) -> None:
     """The file holds either what it held or all of `data`, whatever dies in between."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.part")
-    with draft.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)
+    # A name of its own: two workers may write the same file at once, and one would move the other's draft away.
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with draft.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +126,17 @@ class ScanFolder:
             stream.truncate(0)
             stream.write(f"{os.environ.get('USER', 'user')}@{socket.gethostname()} pid {os.getpid()}")
             stream.flush()
+            yield
+
+    @contextmanager
+    def own(self, tile: str) -> Iterator[None]:
+        """One unit of a tile at a time, whichever process runs it; the lock dies with its process.
+
+        A worker of a cluster outlives a driver that was killed: the unit it has in hand must end before the next
+        driver's unit of that tile writes.
+        """
+        path = self.hits(tile).with_suffix(".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
             yield

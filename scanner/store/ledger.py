@@ -74,6 +74,14 @@ class Ledger:
         sql = "UPDATE units SET status = 'planned' WHERE stage = ? AND unit = ? AND status = 'running'"
         self._db.execute(sql, (stage, unit))
 
+    def wait(self, stage: str, unit: str) -> None:
+        """What a unit left is out of date: it waits again, and its receipt is forgotten."""
+        sql = (
+            "UPDATE units SET status = 'planned', error = '', fault_count = 0, faults = '[]', stats = '{}' "
+            "WHERE stage = ? AND unit = ?"
+        )
+        self._db.execute(sql, (stage, unit))
+
     def record(self, receipt: Receipt) -> None:
         """Enter a receipt."""
         sql = (

@@ -1,5 +1,7 @@
 """Seams do not exist, cloud is not absence, nothing is thrown away."""
 
+import datetime as dt
+
 import numpy as np
 import pytest
 import torch
@@ -86,6 +88,11 @@ def test_only_judged_cells_are_answered_and_the_others_change_nothing(detector, 
     assert len(few.found) == 2
 
 
+def bench(impact=None) -> Bench:
+    days = {"late": dt.date(2023, 5, 1), "early": dt.date(2021, 5, 1)}
+    return Bench(impact=impact, scenes=days, clear_in=lambda window: ("early", "late") if window.width_px == 27 else ())
+
+
 def brute_observed(values) -> np.ndarray:
     valid = (values != 0).all(axis=0)
     return np.array(
@@ -111,19 +118,20 @@ def test_hits_that_were_not_seen_keep_their_row_and_reason(detector, composite):
     holes = composite.copy()
     holes[:, 200:320] = 0
     asked = ask(135)
-    hits = hits_of(detect_tile(asked, reader(holes), detector, None, 0.0), asked, Bench(impact=None, scenes=()))
+    hits = hits_of(detect_tile(asked, reader(holes), detector, None, 0.0), asked, bench())
     assert len(hits) == CELLS.shape[0] * CELLS.shape[1]
     assert {hit.verdict for hit in hits} == {"accepted", "unobserved"}
     first = hits[0]
     assert first.cell == str(LATTICE.cell_in(CELLS, 0, 0))
     assert first.tile == "32633-006-061"
+    assert (first.first_scene, first.last_scene, first.scenes) == ("2021-05-01", "2023-05-01", ("early", "late"))
 
 
 def test_the_judge_rejects_by_its_best_class_from_the_pixels_around_the_cell(detector, composite):
     judge = make_model("impact", ("high_impact", "low_impact", "no_ore"))
     asked = ask(135)
     found = detect_tile(asked, reader(composite), detector, judge, 0.0)
-    hits = hits_of(found, asked, Bench(impact=judge.card, scenes=()))
+    hits = hits_of(found, asked, bench(judge.card))
     row, column = 6, 7
     centre_y, centre_x = 94 + row * 27 + 13, 94 + column * 27 + 13
     chip = composite[:, centre_y - 10 : centre_y + 11, centre_x - 10 : centre_x + 11].astype(np.float32)
