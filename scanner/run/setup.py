@@ -8,7 +8,7 @@ import psutil
 from shapely.geometry.base import BaseGeometry
 
 from deploy.clusters import ClusterSpec, LocalShape, local_shape
-from models import CardError, ModelCard, find_card
+from models import CardError, ModelCard
 from models.registry import find
 from scanner.aoi import read_aoi
 from scanner.catalog.search import SceneQuery
@@ -105,8 +105,11 @@ def _cards(config: ScanConfig) -> _Cards:
 
 
 def _card(name: str, task: str) -> ModelCard:
+    """A card whose weights are there and are its own: found out here, not by every unit."""
+    from models.infer import load  # noqa: PLC0415
+
     try:
-        card = find_card(name)
+        card = load(name, "cpu").card
     except CardError as error:
         raise DetectorError(f"--{task}: {error}") from None
     if card.task != task:

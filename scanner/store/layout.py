@@ -94,7 +94,7 @@ class ScanFolder:
         """
         try:
             found: dict[str, Any] = json.loads(self.run_json.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError) as error:
             raise FolderError(
