@@ -25,6 +25,8 @@ class TrainConfig:
     """Cells along the edge of a crop, where the image has room."""
     near_target: float = 0.5
     """Chance that a crop is laid round a target pixel."""
+    on_lattice: float = 0.4
+    """Chance that a crop is laid on the zone's lattice, whose cells a scan scores; else at any phase."""
     positive_share: float = 0.1
     """A cell is positive when this share of its pixels is target; with less but some it is left out."""
     balance: float = 1.0
@@ -50,7 +52,7 @@ class TrainConfig:
             raise ValueError("steps, batch, crop_cells, check_every, patience and threads must be 1 or more")
         if self.rate <= 0 or not 0 <= self.average < 1 or not 0 < self.positive_share <= 1:
             raise ValueError("rate must be above 0, average in [0, 1), positive_share in (0, 1]")
-        if not all(0 <= share <= 1 for share in (self.balance, self.blend, self.near_target)):
-            raise ValueError("balance, blend and near_target must be in [0, 1]")
+        if not all(0 <= share <= 1 for share in (self.balance, self.blend, self.near_target, self.on_lattice)):
+            raise ValueError("balance, blend, near_target and on_lattice must be in [0, 1]")
         if min(self.gain, self.band_gain, self.offset, self.weight_decay) < 0:
             raise ValueError("gain, band_gain, offset and weight_decay must not be negative")

@@ -57,6 +57,8 @@ def draw_crop(grounds: Sequence[Ground], config: TrainConfig, rng: np.random.Gen
     ground = grounds[int(rng.integers(len(grounds)))]
     count = min(config.crop_cells, *(cells_fitting(min(each.target.shape)) for each in grounds))
     start = _start(ground, count, config.near_target, rng)
+    if rng.random() < config.on_lattice:
+        start = _snapped(ground, start, count)
     image = blend(ground.sample, [each.sample for each in grounds], config.blend, rng)
     pixels = core_of(image, start, (count, count))
     which = int(rng.integers(8))
@@ -73,3 +75,14 @@ def _start(ground: Ground, count: int, near_target: float, rng: np.random.Genera
         pixel = ground.target_px[int(rng.integers(len(ground.target_px)))] - _INSET_PX - rng.integers(reach, size=2)
         row, column = (min(max(0, int(begin)), end) for begin, end in zip(pixel, last, strict=True))
     return row, column
+
+
+def _snapped(ground: Ground, start: tuple[int, int], count: int) -> tuple[int, int]:
+    """The nearest start on the zone's lattice whose windows lie in the image; the same start where none does."""
+    snapped = []
+    for begin, phase, edge in zip(start, ground.sample.phase_px, ground.target.shape, strict=True):
+        steps = min(max(0, round((begin - phase) / STRIDE_PX)), cells_fitting(edge, phase) - count)
+        if steps < 0:
+            return start
+        snapped.append(phase + STRIDE_PX * steps)
+    return snapped[0], snapped[1]

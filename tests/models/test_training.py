@@ -78,6 +78,24 @@ def test_crops_keep_labels_on_their_ground(samples):
     assert len(seen) > 10
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_crops_on_the_lattice_are_its_cells(samples, count):
+    """Undone, a crop is a block of the very core that a scan would score."""
+    ground = ground_of(samples[0], {10})
+    core, labels = on_lattice(ground, 0.1)
+    config = dataclasses.replace(STILL, on_lattice=1, crop_cells=count)
+    blocks = {}
+    for row in range(labels.shape[0] - count + 1):
+        for column in range(labels.shape[1] - count + 1):
+            edge = 27 * count + 188
+            block = core[:, 27 * row : 27 * row + edge, 27 * column : 27 * column + edge]
+            for which in range(8):
+                blocks[turn(block, which).tobytes()] = turn(labels[row : row + count, column : column + count], which)
+    for seed in range(8):
+        pixels, cells = draw_crop([ground], config, np.random.default_rng(seed))
+        np.testing.assert_array_equal(blocks[pixels.tobytes()], cells)
+
+
 def test_eight_turns_are_eight():
     square = np.arange(9).reshape(1, 3, 3)
     assert len({turn(square, which).tobytes() for which in range(8)}) == 8
