@@ -46,7 +46,7 @@ def finish(
     coverage_json(folder.root / "coverage.json", **total, tiles=km2)
     write_overview(folder.root)
     frame = candidates_frame(candidates, config.registry)
-    return frame, {"candidates": len(frame), "km2": total} | _summary(ledger)
+    return frame, {"candidates": len(frame), "km2": total} | _summary(ledger, settings.threads, total["aoi_km2"])
 
 
 def _provenance(settings: Settings) -> Provenance:
@@ -67,18 +67,21 @@ def _km2(item: TilePlan, settings: Settings, stats: Mapping[str, float]) -> dict
     return dict(zip(KM2, (asked, 0.0, 0.0, asked), strict=True))
 
 
-def _summary(ledger: Ledger) -> dict[str, Any]:
-    """Totals and rates for run.json."""
+def _summary(ledger: Ledger, threads: int, aoi_km2: float) -> dict[str, Any]:
+    """Totals and rates for run.json; a unit holds `threads` cores for its seconds."""
     receipts = [row.receipt for row in ledger.rows()]
     composite = [receipt for receipt in receipts if receipt.stage == "composite"]
-    seconds = sum(receipt.seconds for receipt in composite)
     names = ("decoded_bytes", "needed_bytes", "requests", "rescued_px")
     totals = {name: sum(receipt.stats.get(name, 0.0) for receipt in composite) for name in names}
     masks = {key.removeprefix("mask_") for receipt in composite for key in receipt.stats if key.startswith("mask_")}
+    reading_s, all_s = (sum(receipt.seconds for receipt in some) * threads for some in (composite, receipts))
     return {
         "masks": sorted(masks),
         "no_cloud_mask": "nodata" in masks,
         "totals": totals,
-        "rates": {"composite_mb_per_unit_second": totals["decoded_bytes"] / 1e6 / seconds if seconds else None},
+        "rates": {
+            "km2_per_core_hour": aoi_km2 * 3600 / all_s if all_s else None,
+            "decoded_mb_per_core_second": totals["decoded_bytes"] / 1e6 / reading_s if reading_s else None,
+        },
         "units": {f"{receipt.stage} {receipt.unit}": receipt.status for receipt in receipts},
     }

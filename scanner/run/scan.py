@@ -112,7 +112,7 @@ def _run_json(prepared: Prepared, began: float) -> dict[str, Any]:
     versions = _versions()
     return {
         "identity": dict(prepared.identity),
-        "config": {key: str(value) for key, value in asdict(prepared.config).items() if value is not None},
+        "config": {key: value for key, value in asdict(prepared.config).items() if value is not None},
         "settings": {
             "threshold": settings.threshold, "looks": settings.looks, "chunk_px": settings.chunk_px,
             "threads": settings.threads, "workers": prepared.workers, "memory_bytes": settings.memory_bytes,

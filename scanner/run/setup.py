@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -174,7 +175,7 @@ def identity_of(config: ScanConfig, plan: ScanPlan, level: str, aoi: BaseGeometr
     return {
         "aoi": digest_of(aoi.wkb_hex),
         "dates": config.dates,
-        "catalog": config.catalog,
+        "catalog": _place(config.catalog),
         "collection": config.collection,
         "level": level,
         "max-cloud": config.max_cloud,
@@ -185,9 +186,14 @@ def identity_of(config: ScanConfig, plan: ScanPlan, level: str, aoi: BaseGeometr
         "isolation": config.isolation,
         "join-distance": config.join_distance,
         "chunk": config.chunk,
-        "registry": dict(config.registry),
+        "registry": {name: _place(file) for name, file in config.registry.items()},
         "keep-composites": config.keep_composites,
     }
+
+
+def _place(text: str) -> str:
+    """A file by its whole path, so that the same scan may be resumed from another folder; a URL as it is."""
+    return text if "://" in text else str(Path(text).resolve())
 
 
 def check_folder(folder: ScanFolder, identity: Mapping[str, Any]) -> None:
