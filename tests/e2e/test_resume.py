@@ -158,7 +158,7 @@ def test_kill_9_leaves_no_workers_and_resumes(tmp_path, arguments, config_of, he
 
 def test_ctrl_c_once_keeps_what_is_in_flight(tmp_path, arguments, config_of, healthy, written, minescan):
     folder = tmp_path / "scan"
-    process = _start(arguments(folder, workers=1))
+    process = _start(arguments(folder))
     _wait_for(process, folder, lambda states: states["running"] >= 1 and states["done"] >= 1)
     locked = minescan("scan", *arguments(folder))
     assert locked.code == 2
