@@ -100,7 +100,7 @@ def train_detector(
         fitted = fit(net, config, task, on_step)
         net.load_state_dict(fitted.state_dict)
         counts = _counts(net, seen or [_on_lattice(ground, scale, config) for ground in train], threshold)
-    return _trained(fitted, scale, config, report(counts, ("not_mine", "mine"), 1) | {"held_out": sorted(held_out)})
+    return _trained(fitted, scale, config, report(counts, ("not_mine", "mine"), 1), held_out if seen else ())
 
 
 def train_detector_on_chips(
@@ -162,7 +162,7 @@ def _train_on_chips(
         with torch.inference_mode():
             guesses = [_chip_logits(net.eval(), scale(chips.chips[part])).argmax(1).numpy() for part in _parts(shown)]
     counts = confusion(labels[shown], np.concatenate(guesses), len(classes))
-    return _trained(fitted, scale, config, report(counts, classes, len(classes) - 1) | {"held_out": sorted(held_out)})
+    return _trained(fitted, scale, config, report(counts, classes, len(classes) - 1), held_out if seen else ())
 
 
 def _scale_of(arrays: Sequence[Floats]) -> _Scale:
@@ -217,12 +217,16 @@ def _parts(places: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return [places[start : start + _CHIPS_AT_ONCE] for start in range(0, len(places), _CHIPS_AT_ONCE)]
 
 
-def _trained(fitted: Fitted, scale: _Scale, config: TrainConfig, metrics: dict[str, Any]) -> Trained:
+def _trained(
+    fitted: Fitted, scale: _Scale, config: TrainConfig, figures: dict[str, Any], held_out: Collection[str]
+) -> Trained:
+    """`measured_on` says in words what the figures are worth."""
+    shown = {"measured_on": "held-out groups" if held_out else "the training set", "held_out": sorted(held_out)}
     return Trained(
         state_dict=fitted.state_dict,
         mean=tuple(float(value) for value in scale.mean),
         std=tuple(float(value) for value in scale.std),
-        metrics=metrics | {"seed": config.seed, "step": fitted.step, "steps": fitted.steps},
+        metrics=figures | shown | {"seed": config.seed, "step": fitted.step, "steps": fitted.steps},
     )
 
 

@@ -136,6 +136,7 @@ def test_detector_learns_the_bright_square(samples):
         samples, config, targets={10}, held_out={"c"}, on_step=lambda step, total, _loss: steps.append((step, total))
     )
     assert trained.metrics["held_out"] == ["c"]
+    assert trained.metrics["measured_on"] == "held-out groups"
     assert steps[:2] == [(1, 30), (2, 30)]
     assert trained.metrics["recall"] == 1
     assert trained.metrics["precision"] == 1
@@ -148,6 +149,7 @@ def test_the_weights_kept_score_in_a_detector_as_in_training(samples, make_card)
     config = dataclasses.replace(STILL, steps=2, crop_cells=2)
     trained = train_detector(samples, config, targets={10})
     card = make_card(band_count=3, mean=trained.mean, std=trained.std)
+    assert trained.metrics["measured_on"] == "the training set"
     detector = open_model(card, dict(trained.state_dict))
     core, labels = on_lattice(ground_of(samples[0], {10}), 0.1)
     assert detector.score_core(core).shape == (2, *labels.shape)
