@@ -236,7 +236,7 @@ def _result(
     failures = _failures(ledger)
     run |= summary | {"timings": {**timings, "finish_seconds": time.monotonic() - began}, "failures": len(failures)}
     folder.write_run(run)
-    return ScanResult(out=folder.root, candidates=candidates, failures=failures, run=run)
+    return ScanResult(out=folder.root, candidates=candidates, failures=failures, run=folder.read_run())
 
 
 def _failures(ledger: Ledger) -> tuple[str, ...]:
