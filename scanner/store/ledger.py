@@ -69,11 +69,6 @@ class Ledger:
         sql = "UPDATE units SET status = 'running', attempts = attempts + 1 WHERE stage = ? AND unit = ?"
         self._db.execute(sql, (stage, unit))
 
-    def give_back(self, stage: str, unit: str) -> None:
-        """A unit that was started did not run: it waits again."""
-        sql = "UPDATE units SET status = 'planned' WHERE stage = ? AND unit = ? AND status = 'running'"
-        self._db.execute(sql, (stage, unit))
-
     def wait(self, stage: str, unit: str) -> None:
         """What a unit left is out of date: it waits again, and its receipt is forgotten."""
         sql = (
