@@ -34,7 +34,7 @@ from tiling import Tile, TileId, Window
 
 GSD = dict.fromkeys(("B02", "B03", "B04", "B08"), 10) | dict.fromkeys(
     ("B05", "B06", "B07", "B8A", "B11", "B12"), 20) | dict.fromkeys(("B01", "B09"), 60)  # fmt: skip
-X_M, Y_M, EPSG, BLOCK = 600_000, 5_700_000, 32633, 1024
+X_M, Y_M, EPSG, BLOCK = 547_980, 5_718_960, 32633, 1024
 UNIQUE = 4
 """Different files per band; further looks link to them, and decoding costs the same."""
 
@@ -151,7 +151,7 @@ def peer(made: tuple[Scene, ...], ground: Window, bands: tuple[str, ...]) -> NDA
 
 
 def run(options: argparse.Namespace) -> dict[str, object]:
-    tile = Tile(id=TileId.holding(EPSG, X_M + 5000, Y_M - 5000), margin_px=1200)
+    tile = Tile(id=TileId.holding(EPSG, X_M + 5100, Y_M - 5100), margin_px=1200)
     start_x, start_y = X_M // 10 + 498, -Y_M // 10 + 504
     start_x, start_y = start_x // 6 * 6, -(-start_y // 6) * 6
     edge = options.size // 6 * 6

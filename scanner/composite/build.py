@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.composite.clouds import Masks, mask_asset, mask_gsd, mask_kind
-from scanner.composite.median import CLEAR
+from scanner.composite.median import CLEAR, COVERED
 from scanner.composite.order import Entry, entries
 from scanner.composite.panels import JOB_PX, Lines, PanelCut, Source, blocks_of, cut_panels
 from scanner.composite.read import Grid, Reader
@@ -190,9 +190,8 @@ class _Unit:
         region = panel.region(self.mask_gsd)
         if region is not None:
             rows, cols = region.slices_in(masks.window)
-            bits = pack(
-                masks.states[:, rows, cols], [masks.index.get(scene_key(scene)) for scene in self.scenes], CLEAR
-            )
+            planes = [masks.index.get(scene_key(scene)) for scene in self.scenes]
+            bits = pack(masks.states[:, rows, cols], planes, COVERED | CLEAR)
             writer.write_scenes([scene.id for scene in self.scenes], self.mask_gsd, region, bits)
 
     def _reduce(

@@ -199,7 +199,8 @@ class Masks:
 
 
 def _of_data(pixels: NDArray[np.uint16], nodata: int) -> NDArray[np.uint8]:
-    return np.where(pixels == nodata, 0, COVERED | CLEAR).astype(np.uint8)
+    """Without a mask every pixel of the file is clear: each band's own nodata is the judge of it."""
+    return np.where(pixels == nodata, CLEAR, COVERED | CLEAR).astype(np.uint8)
 
 
 def _called_cloud(reflectance: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -176,7 +176,8 @@ def open_look(  # noqa: PLR0913, PLR0917  a kernel takes plain arrays
     """Mark the pixels at which an entry of the order still counts.
 
     An entry counts at a pixel when the best class among the look's granules that cover the pixel is the entry's, the
-    pixel has been covered by fewer than M looks before, and it has fewer than K values.
+    pixel has been covered by fewer than M looks before, and it has fewer than K values. Where no mask says whether a
+    look covers the pixel (clear, but not covered), the band's own nodata will, and the look does not count for M.
 
     Args:
         states: (granule, y, x) masks of the look's granules.
@@ -193,20 +194,23 @@ def open_look(  # noqa: PLR0913, PLR0917  a kernel takes plain arrays
     rows, cols = count.shape
     mask = np.empty(cols, np.uint8)
     best = np.empty(cols, np.uint8)
+    known = np.empty(cols, np.uint8)
     wanted, most_values, most_seen = np.uint8(limits[0]), np.uint16(limits[1]), np.uint16(limits[2])
     total = 0
     for y in range(rows):
         if y == 0 or (at[0] + y) % at[2] == 0:
             best[:] = 9
+            known[:] = 0
             for granule in range(states.shape[0]):
                 _spread(states[granule], at[0] + y, at[1], at[2], mask)
                 own = np.uint8(classes[granule])
                 for x in range(cols):
-                    best[x] = own if (mask[x] & COVERED) != 0 and own < best[x] else best[x]
+                    best[x] = own if (mask[x] & (COVERED | CLEAR)) != 0 and own < best[x] else best[x]
+                    known[x] = known[x] | (mask[x] & COVERED)
         counts, views, shut = count[y], seen[y], closed[y]
         for x in range(cols):
-            here = best[x] == wanted and views[x] < most_seen
-            views[x] = np.uint16(views[x] + np.uint16(here))
+            here = best[x] == wanted and (views[x] < most_seen or known[x] == 0)
+            views[x] = np.uint16(views[x] + np.uint16(here and known[x] != 0))
             opened = here and counts[x] < most_values
             shut[x] = np.uint16(not opened)
             total += opened

@@ -32,12 +32,12 @@ def make_clear(group: Any, scenes: Sequence[str], whole: Window, gsd_m: int) -> 
     )  # fmt: skip
 
 
-def pack(states: NDArray[np.uint8], planes: Sequence[int | None], bit: int) -> NDArray[np.uint8]:
-    """Bits (byte, row, column), most significant first, of a flag in masks (plane, row, column); None is all false."""
+def pack(states: NDArray[np.uint8], planes: Sequence[int | None], flags: int) -> NDArray[np.uint8]:
+    """Bits (byte, row, column), most significant first: has the mask (plane, row, column) all flags? None has none."""
     packed = np.zeros((max(1, -(-len(planes) // 8)), *states.shape[1:]), np.uint8)
     for scene, plane in enumerate(planes):
         if plane is not None:
-            packed[scene // 8] |= ((states[plane] & bit) != 0).astype(np.uint8) << np.uint8(7 - scene % 8)
+            packed[scene // 8] |= ((states[plane] & flags) == flags).astype(np.uint8) << np.uint8(7 - scene % 8)
     return packed
 
 

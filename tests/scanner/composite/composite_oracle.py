@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from scanner.composite.build import CompositeReport, CompositeRequest, band_gsd, build_composite, expected_nbytes
 from scanner.composite.clouds import Masks, mask_gsd, mask_kind
-from scanner.composite.order import cloud_class, entries
+from scanner.composite.order import Entry, cloud_class, entries
 from scanner.composite.read import Reader
 from scanner.store.composite import read_window
 from scanner.types import Asset, Scene
@@ -64,24 +64,29 @@ class Oracle:
             return cover, cover & ~np.isin(scl, [1, 3, 8, 9, 10, 11]), cloud
         if mask_kind(scene) == "nodata":
             cover = sample(scene.assets["B02"], self.zone, window, self.gsd) != scene.assets["B02"].nodata
-            return cover, cover.copy(), np.zeros_like(cover)
+            inside = sample(replace(scene.assets["B02"], nodata=-1), self.zone, window, self.gsd) != -1
+            return cover, inside, np.zeros_like(cover)
         reader, state = Reader(), np.zeros(window.shape, np.uint8)
         with reader.session():
             Masks(reader, self.zone, self.request.ground, self.gsd).read(scene, window, state)
         reader.close()
         return (state & 1) > 0, (state & 2) > 0, (state & 4) > 0
 
-    def _stands(self, states: Mapping[str, State], look: Sequence[Scene], wanted: int) -> NDArray[np.bool_]:
-        best = np.full(states[look[0].id][0].shape, 99)
-        for scene in look:
-            best = np.where(states[scene.id][0], np.minimum(best, cloud_class(scene.cloud_cover)), best)
-        return best == wanted
+    def _stands(self, states: Mapping[str, State], entry: Entry) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Where the entry stands for its look, and where a mask knows that the look covers the pixel."""
+        best = np.full(states[entry.scenes[0].id][0].shape, 99)
+        known = np.any([states[scene.id][0] for scene in entry.scenes], axis=0)
+        for scene in entry.scenes:
+            there = states[scene.id][0] | states[scene.id][1]
+            best = np.where(there, np.minimum(best, cloud_class(scene.cloud_cover)), best)
+        return best == entry.cloud_class, known
 
     def _rescue(self) -> None:
         shape = self.core.buffer(self.margin).shape
         seen, called = np.zeros(shape, int), np.zeros(shape, int)
         for entry in self.order:
-            counts = self._stands(self.states, entry.scenes, entry.cloud_class) & (seen < self.most)
+            stands, known = self._stands(self.states, entry)
+            counts = stands & known & (seen < self.most)
             _, clear, cloud = (np.any([self.states[s.id][i] for s in entry.scenes], axis=0) for i in range(3))
             seen += counts
             called += counts & cloud & ~clear
@@ -126,8 +131,9 @@ class Oracle:
         seen, taken = np.zeros(window.shape, int), np.zeros(window.shape, int)
         layers = []
         for entry in self.order:
-            counts = self._stands(states, entry.scenes, entry.cloud_class) & (seen < self.most)
-            seen += counts
+            stands, known = self._stands(states, entry)
+            counts = stands & ((seen < self.most) | ~known)
+            seen += counts & known
             value = np.zeros(window.shape, int)
             for scene in entry.scenes:
                 if band not in scene.assets:

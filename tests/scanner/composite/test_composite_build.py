@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 import psutil
 import pytest
+import rasterio
 from composite_oracle import Oracle, check, request_for
 from numpy.typing import NDArray
 from pyproj import Transformer
@@ -114,6 +115,23 @@ def test_scenes_without_a_mask_go_by_nodata(tmp_path: Path) -> None:
     scenes = looks(tmp_path, 3, scl=False, border_m=120)
     report = check(request_for(scenes, [WINDOW], BANDS, zone=32633), tmp_path)
     assert report.mask_kinds == ("nodata",)
+
+
+@pytest.mark.parametrize("k", [None, 1, 2])
+def test_without_a_mask_each_band_goes_by_its_own_nodata(tmp_path: Path, k: int | None) -> None:
+    scenes = looks(tmp_path, 4, scl=False)
+    for n, scene in enumerate(scenes):
+        for band, rows in (("B02", slice(0, 60 + n)), ("B05", slice(20, 40))):
+            with rasterio.open(scene.assets[band].href, "r+") as file:
+                pixels = file.read(1)
+                pixels[rows] = 0
+                file.write(pixels, 1)
+    request = request_for(scenes, [WINDOW], ("B02", "B05"), zone=32633, looks=k)
+    check(request, tmp_path)
+    _, blue = read_window(tmp_path, request.tile, ("B02",), WINDOW)
+    _, edge = read_window(tmp_path, request.tile, ("B05",), WINDOW)
+    assert not blue[:30].any()
+    assert (edge[:8] == (k or 4)).mean() > 0.5
 
 
 def test_scenes_with_and_without_a_mask(tmp_path: Path) -> None:
