@@ -9,18 +9,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scanner.config import digest_of
+from scanner.errors import InputError
 from scanner.run.progress import LOGGER, Progress
-from scanner.run.tile_job import CompositeUnit, DetectUnit, run_unit
+from scanner.run.tile_job import CompositeUnit, DetectUnit, program_version, run_unit
 from scanner.store.ledger import Ledger
 from scanner.types import Receipt
 
-__all__ = ["Interrupt", "Interrupted", "Work", "run_units", "watch_signals"]
+__all__ = ["Interrupt", "Interrupted", "Work", "check_workers", "run_units", "watch_signals"]
 
 MAX_ATTEMPTS = 3
 """A unit that failed this often is set aside with its error; the scan goes on."""
 
 POLL_S = 0.5
 """How long the driver waits for a receipt before it looks at signals again."""
+
+PROBE_S = 120.0
+"""How long a worker may take to say which version it has: a loaded machine starts processes slowly."""
 
 Unit = CompositeUnit | DetectUnit
 
@@ -71,6 +75,24 @@ class Work:
     """Called after a receipt is in the ledger."""
     attempts: dict[tuple[str, str], int] = field(default_factory=dict)
     """How often each unit failed in this run."""
+
+
+def check_workers(client: Any, *, patience_s: float = PROBE_S) -> None:
+    """A worker answers with this program's version; else no unit would ever come back, and the scan would hang.
+
+    Raises:
+        InputError: no worker answers in time, or one cannot import minescan, or has another version of it.
+    """
+    advice = "the workers need the same minescan as the driver"
+    probe = client.submit(program_version, pure=False)
+    try:
+        found = probe.result(timeout=patience_s)
+    except TimeoutError:
+        raise InputError(f"--cluster: no worker answered within {patience_s:.0f} s; {advice}") from None
+    except Exception as error:  # noqa: BLE001  whatever a worker raises here, it cannot run a unit
+        raise InputError(f"--cluster: a worker cannot run minescan ({error}); {advice}") from None
+    if found != program_version():
+        raise InputError(f"--cluster: a worker has minescan {found}, the driver {program_version()}; {advice}")
 
 
 def run_units(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from deploy.clusters import ClusterError, ClusterSpec, open_cluster
 from scanner.config import ScanConfig
 from scanner.errors import BudgetError, InputError
-from scanner.run.driver import Interrupted, Work, run_units, watch_signals
+from scanner.run.driver import Interrupted, Work, check_workers, run_units, watch_signals
 from scanner.run.finish import finish
 from scanner.run.plan import ScanPlan, TilePlan
 from scanner.run.progress import LOGGER, open_progress
@@ -158,6 +158,7 @@ def _run_plan(
             }
             for stage, count in done.items():
                 progress.stage(stage, len(plan.tiles), count)
+            check_workers(client)
             run_units(client, work, ledger, progress, interrupt, in_flight=2 * prepared.workers)
         if interrupt.asked:  # only now: workers that have nothing in hand are told to go, not killed
             raise Interrupted("stopped on request")

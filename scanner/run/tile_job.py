@@ -5,6 +5,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -25,7 +26,7 @@ from scanner.store.layout import ScanFolder
 from scanner.types import Receipt
 from tiling import CellRange, Lattice, Tile, Window, cell_areas, chunks, judged
 
-__all__ = ["CompositeUnit", "DetectUnit", "run_unit"]
+__all__ = ["CompositeUnit", "DetectUnit", "program_version", "run_unit"]
 
 FAULTS_KEPT = 20
 """Faults a receipt names; it counts them all and stays below 10 kB."""
@@ -148,6 +149,11 @@ class DetectUnit:
         probabilities = folder.probability(self.name)
         write_probability(probabilities, detections.probabilities, transform=transform, epsg=epsg, classes=classes)
         write_clear_looks(folder.coverage(self.name), detections.looks, transform=transform, epsg=epsg)
+
+
+def program_version() -> str:
+    """Of the minescan that runs here."""
+    return version("minescan")
 
 
 def run_unit(unit: CompositeUnit | DetectUnit) -> Receipt:
