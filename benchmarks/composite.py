@@ -143,7 +143,7 @@ def peer(made: tuple[Scene, ...], ground: Window, bands: tuple[str, ...]) -> NDA
         for name in (*bands, "SCL"):
             item.add_asset(name, pystac.Asset(href=scene.assets[name].href, media_type="image/tiff"))
         items.append(item)
-    geobox = GeoBox(ground.shape, affine_of(ground), f"EPSG:{EPSG}")
+    geobox = GeoBox(ground.shape, affine_of(EPSG, ground), f"EPSG:{EPSG}")
     loaded = odc.stac.load(items, bands=[*bands, "SCL"], geobox=geobox, chunks={"x": 1024, "y": 1024})
     clear = ~loaded["SCL"].isin([0, 1, 3, 8, 9, 10, 11])
     cube = loaded[list(bands)].to_dataarray().where(clear)

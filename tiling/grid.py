@@ -1,21 +1,45 @@
-"""The fixed grid of tiles: 9216 px squares of 10 m, counted from each UTM zone's (easting 0, northing 0)."""
+"""The fixed grid of tiles, 9216 px squares of 10 m counted from a UTM zone's (easting 0, northing 0), and its pixels.
+
+Zone pixels are counted eastward from easting 0 and southward from the equator, in both hemispheres. So are those of
+the public granules: in southern zones, where the equator's northing of 10,000,000 m is no multiple of 60 m, their 60 m
+pixels begin 40 m past one. Tiles and cells are counted from northing 0 all the same; they need not begin on 60 m
+pixels.
+"""
 
 import re
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from tiling.window import Window
 
-__all__ = ["ALIGN_PX", "GSD_M", "TILE_PX", "Tile", "TileId", "affine_of", "check_zone", "margin_for"]
+__all__ = [
+    "ALIGN_PX",
+    "GSD_M",
+    "TILE_PX",
+    "Tile",
+    "TileId",
+    "affine_of",
+    "check_zone",
+    "equator_m",
+    "margin_for",
+    "northing",
+    "pixel_at",
+    "row_of",
+]
 
 TILE_PX = 9216
 """Edge of a tile, px of 10 m."""
 GSD_M = 10
 """Edge of a zone pixel, m."""
 ALIGN_PX = 6
-"""Margins are multiples of this, so that a tile's read window holds whole 20 m and 60 m pixels."""
+"""Read windows begin and end at multiples of this, so that they hold whole 20 m and 60 m pixels."""
+
+_Rows = TypeVar("_Rows", int, float, NDArray[np.float64])
 
 _TILE = re.compile(r"(\d{5})-(-?\d+)-(-?\d+)")
 
@@ -30,9 +54,29 @@ def check_zone(zone: int) -> None:
         raise ValueError(f"{zone} is not the EPSG code of a UTM zone; expected 32601 to 32660 or 32701 to 32760")
 
 
-def affine_of(window: Window, gsd_m: int = GSD_M) -> Affine:
+def equator_m(zone: int) -> int:
+    """The northing (m) from which a zone's rows are counted southward: the equator's."""
+    return 0 if zone < 32700 else 10_000_000
+
+
+def northing(zone: int, y: _Rows, gsd_m: int = GSD_M) -> _Rows:
+    """The northing (m) of the upper edge of row `y`, counted in pixels of `gsd_m`; y + 0.5 gives its middle."""
+    return equator_m(zone) - y * gsd_m
+
+
+def row_of(zone: int, n_m: float, gsd_m: int = GSD_M) -> float:
+    """The row, in pixels of `gsd_m`, that has a northing (m) as its upper edge; whole where a row begins there."""
+    return (equator_m(zone) - n_m) / gsd_m
+
+
+def pixel_at(zone: int, e_m: float, n_m: float) -> tuple[int, int]:
+    """(x, y) of the zone pixel that holds a point (UTM metres); west and north edges belong to it."""
+    return int(e_m // GSD_M), int((equator_m(zone) - n_m) // GSD_M)
+
+
+def affine_of(zone: int, window: Window, gsd_m: int = GSD_M) -> Affine:
     """The affine transform (pixel to UTM metres) of a window counted in pixels of `gsd_m`."""
-    return Affine(gsd_m, 0, window.x0 * gsd_m, 0, -gsd_m, -window.y0 * gsd_m)
+    return Affine(gsd_m, 0, window.x0 * gsd_m, 0, -gsd_m, northing(zone, window.y0, gsd_m))
 
 
 def margin_for(stride_px: int, halo_px: int) -> int:
@@ -82,7 +126,7 @@ class TileId:
     @property
     def window(self) -> Window:
         """The tile's own pixels."""
-        x0, y1 = self.column * TILE_PX, -self.row * TILE_PX
+        x0, y1 = self.column * TILE_PX, equator_m(self.zone) // GSD_M - self.row * TILE_PX
         return Window(x0=x0, y0=y1 - TILE_PX, x1=x0 + TILE_PX, y1=y1)
 
 
@@ -93,7 +137,7 @@ class Tile:
     id: TileId
     """Which tile."""
     margin_px: int
-    """Pixels read beyond the core on every side; a multiple of 6."""
+    """Pixels read beyond the core on every side, at least; a multiple of 6."""
 
     def __post_init__(self) -> None:
         if self.margin_px < 0 or self.margin_px % ALIGN_PX:
@@ -106,17 +150,17 @@ class Tile:
 
     @property
     def read(self) -> Window:
-        """Core and margin."""
-        return self.core.buffer(self.margin_px)
+        """Core and margin, grown to whole 60 m pixels: only in southern zones, where cores do not begin on them."""
+        return self.core.buffer(self.margin_px).at(ALIGN_PX).times(ALIGN_PX)
 
     def geobox(self, gsd_m: int = GSD_M) -> GeoBox:
         """The geobox of `read` at a pixel size of 10, 20, 30 or 60 m."""
         window = self.read.at(_factor(gsd_m))
-        return GeoBox(window.shape, affine_of(window, gsd_m), f"EPSG:{self.id.zone}")
+        return GeoBox(window.shape, affine_of(self.id.zone, window, gsd_m), f"EPSG:{self.id.zone}")
 
     def transform(self, window: Window, gsd_m: int = GSD_M) -> Affine:
         """The affine of a window of zone pixels (10 m) once rounded outward to pixels of `gsd_m`."""
-        return affine_of(window.at(_factor(gsd_m)), gsd_m)
+        return affine_of(self.id.zone, window.at(_factor(gsd_m)), gsd_m)
 
 
 def _factor(gsd_m: int) -> int:

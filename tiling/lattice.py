@@ -10,7 +10,7 @@ import shapely
 from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
-from tiling.grid import GSD_M, TILE_PX, Tile, TileId, check_zone, margin_for
+from tiling.grid import GSD_M, TILE_PX, Tile, TileId, check_zone, equator_m, margin_for
 from tiling.ownership import (
     explode,
     frame_of,
@@ -91,8 +91,8 @@ class CellRange:
 
     def window(self, lattice: "Lattice") -> Window:
         """The pixels the cells cover."""
-        s = lattice.stride_px
-        return Window(x0=self.column0 * s, y0=-self.row1 * s, x1=self.column1 * s, y1=-self.row0 * s)
+        s, y = lattice.stride_px, lattice.anchor_y
+        return Window(x0=self.column0 * s, y0=y - self.row1 * s, x1=self.column1 * s, y1=y - self.row0 * s)
 
     def slices_in(self, outer: "CellRange") -> tuple[slice, slice]:
         """(rows, columns) of these cells in an array over `outer`."""
@@ -121,6 +121,15 @@ class Lattice:
     def edge_m(self) -> int:
         """Edge of a cell, m."""
         return self.stride_px * GSD_M
+
+    @property
+    def anchor_y(self) -> int:
+        """The row of zone pixels that begins at northing 0, where a row of cells does too."""
+        return equator_m(self.zone) // GSD_M
+
+    def phase_px(self, window: Window) -> tuple[int, int]:
+        """Rows and columns of zone pixels from a window's upper left corner to the first line between cells."""
+        return (self.anchor_y - window.y0) % self.stride_px, -window.x0 % self.stride_px
 
     def cell_at(self, e_m: float, n_m: float) -> CellId:
         """The cell that holds a point; west and south edges belong to it."""
@@ -171,7 +180,7 @@ class Lattice:
 
     def box(self, cell: CellId) -> BaseGeometry:
         """The cell's square in UTM metres."""
-        return frame_of(self.window(cell))
+        return frame_of(self.zone, self.window(cell))
 
     def polygon(self, cell: CellId) -> BaseGeometry:
         """The cell clipped to its zone's ground, in lon and lat within [-180, 180].
@@ -197,7 +206,7 @@ def judged(lattice: Lattice, cells: CellRange, aoi_utm: BaseGeometry) -> Bools:
         aoi_utm: the AOI as `project_aoi` gives it, cut to a window or not.
     """
     window = cells.window(lattice)
-    meets, _ = _sort(lattice, cells, _common(zone_ground(lattice.zone, window), aoi_utm, window))
+    meets, _ = _sort(lattice, cells, _common(lattice.zone, zone_ground(lattice.zone, window), aoi_utm, window))
     return meets
 
 
@@ -208,7 +217,7 @@ def cell_areas(lattice: Lattice, cells: CellRange, mask: Bools, aoi_utm: BaseGeo
     cells up to 300 px: only cells that an edge crosses cost geometry.
     """
     window = cells.window(lattice)
-    target = _common(ground_without_margin(lattice.zone, window), aoi_utm, window)
+    target = _common(lattice.zone, ground_without_margin(lattice.zone, window), aoi_utm, window)
     meets, whole = _sort(lattice, cells, target)
     e, n = lattice.centres_m(cells)
     areas = np.where(mask & whole, lattice.edge_m**2 / _point_scale(lattice.zone, e, n[:, None]) ** 2, 0.0)
@@ -252,7 +261,7 @@ def _tiles_in_zone(lattice: Lattice, aoi_utm: BaseGeometry) -> list[TileId]:
         for row in range(low.row, high.row + 1)
     ]
     ranges = [lattice.cells_of(tile) for tile in candidates]
-    boxes = np.array([_half_open(*frame_of(cells.window(lattice)).bounds) for cells in ranges])
+    boxes = np.array([_half_open(*frame_of(lattice.zone, cells.window(lattice)).bounds) for cells in ranges])
     # A copy: preparing changes a geometry, and this one is cached and shared between threads.
     aoi_utm = shapely.force_2d(aoi_utm)
     shapely.prepare(aoi_utm)
@@ -262,15 +271,15 @@ def _tiles_in_zone(lattice: Lattice, aoi_utm: BaseGeometry) -> list[TileId]:
     for i in np.nonzero(near)[0]:
         window = ranges[i].window(lattice)
         ground = zone_ground(lattice.zone, window)
-        target = ground if inside[i] else _common(ground, aoi_utm, window)
+        target = ground if inside[i] else _common(lattice.zone, ground, aoi_utm, window)
         if shapely.intersects(target, boxes[i]):
             found.append(candidates[i])
     return found
 
 
-def _common(ground: BaseGeometry, aoi_utm: BaseGeometry, window: Window) -> BaseGeometry:
+def _common(zone: int, ground: BaseGeometry, aoi_utm: BaseGeometry, window: Window) -> BaseGeometry:
     """Ground that is in the AOI, inside the window."""
-    frame = frame_of(window)
+    frame = frame_of(zone, window)
     if shapely.contains(aoi_utm, frame):
         return ground
     local = shapely.intersection(aoi_utm, frame)

@@ -10,11 +10,12 @@ import shapely
 from pyproj import Transformer
 from shapely.geometry.base import BaseGeometry
 
-from tiling.grid import GSD_M, check_zone
+from tiling.grid import GSD_M, check_zone, equator_m, northing
 from tiling.window import Window
 
 __all__ = [
     "OutsideGridError",
+    "frame_of",
     "ground_without_margin",
     "lonlat",
     "project_aoi",
@@ -29,7 +30,6 @@ Ints = npt.NDArray[np.int64]
 Geometries = npt.NDArray[Any]
 
 SOUTH_DEG, NORTH_DEG = -80.0, 84.0
-EQUATOR_SOUTH_M = 10_000_000
 GROUND_STEP_DEG = 0.001
 AOI_STEP_DEG = 0.002
 METRE_DEG = 1 / 110_574
@@ -124,9 +124,10 @@ def lonlat(zone: int, e: npt.ArrayLike, n: npt.ArrayLike) -> tuple[Any, Any]:
     return lon, lat
 
 
-def frame_of(window: Window) -> BaseGeometry:
+def frame_of(zone: int, window: Window) -> BaseGeometry:
     """A window of zone pixels as a box in UTM metres."""
-    return shapely.box(window.x0 * GSD_M, -window.y1 * GSD_M, window.x1 * GSD_M, -window.y0 * GSD_M)
+    south, north = northing(zone, window.y1), northing(zone, window.y0)
+    return shapely.box(window.x0 * GSD_M, south, window.x1 * GSD_M, north)
 
 
 def zone_ground(zone: int, window: Window) -> BaseGeometry:
@@ -148,7 +149,7 @@ def ground_without_margin(zone: int, window: Window) -> BaseGeometry:
 
 @lru_cache(maxsize=512)
 def _ground(zone: int, window: Window, margin_m: float) -> BaseGeometry:
-    frame = frame_of(window)
+    frame = frame_of(zone, window)
     west, south, east, north = _degrees(zone, window)
     pieces = []
     for strip in _strips(zone):
@@ -168,7 +169,7 @@ def _ground(zone: int, window: Window, margin_m: float) -> BaseGeometry:
         if piece[0] < piece[2] and piece[1] < piece[3]:
             pieces.append(_outline(zone, piece, margin_m))
     x0, y0, x1, y1 = frame.bounds
-    y0, y1 = (max(y0, 0), y1) if zone < 32700 else (y0, min(y1, EQUATOR_SOUTH_M))
+    y0, y1 = (max(y0, equator_m(zone)), y1) if zone < 32700 else (y0, min(y1, equator_m(zone)))
     if not pieces or y0 >= y1:
         return shapely.Polygon()
     return _polygons(shapely.intersection(shapely.union_all(pieces), shapely.box(x0, y0, x1, y1)))
@@ -182,7 +183,7 @@ def _degrees(zone: int, window: Window) -> tuple[float, float, float, float]:
     y = window.y0 + t * window.height_px
     edge_x = np.concatenate([x, x, np.full(count, window.x0), np.full(count, window.x1)])
     edge_y = np.concatenate([np.full(count, window.y0), np.full(count, window.y1), y, y])
-    lon, lat = lonlat(zone, edge_x * GSD_M, -edge_y * GSD_M)
+    lon, lat = lonlat(zone, edge_x * GSD_M, northing(zone, edge_y))
     lon = near_meridian(zone, lon)
     return float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max())
 
@@ -251,7 +252,7 @@ def project_aoi(aoi: BaseGeometry, zone: int, window: Window | None = None) -> B
         ValueError: it is not a valid geometry.
     """
     projected = _projected(shapely.to_wkb(aoi), zone)
-    return projected if window is None else shapely.intersection(projected, frame_of(window))
+    return projected if window is None else shapely.intersection(projected, frame_of(zone, window))
 
 
 @lru_cache(maxsize=32)

@@ -9,8 +9,8 @@ __all__ = ["Window"]
 class Window:
     """A rectangle of pixels, half-open, never empty.
 
-    Zone pixels are 10 m: x = easting / 10 eastward, y = -northing / 10 southward, as in rasters. `at` and `times`
-    change the pixel size around the same origin.
+    Zone pixels are 10 m: x = easting / 10 eastward, y southward from the equator (`tiling.grid`), as in rasters. `at`
+    and `times` change the pixel size around the same origin.
     """
 
     x0: int

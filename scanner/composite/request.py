@@ -11,7 +11,7 @@ from scanner.composite.panels import JOB_PX
 from scanner.composite.rescue import MARGIN_PX
 from scanner.errors import InputError
 from scanner.types import Fault, Scene
-from tiling import Panel, Tile, Window, look_rows, panel_blocks
+from tiling import Panel, Tile, Window, look_rows, panel_blocks, pixel_at
 
 __all__ = ["CompositeReport", "CompositeRequest", "Shares", "band_gsd", "expected_nbytes"]
 
@@ -194,7 +194,6 @@ def _reach(scene: Scene, zone: int) -> Window | None:
     x, y = Transformer.from_crs("EPSG:4326", f"EPSG:{zone}", always_xy=True).transform(lon, lat)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return None
-    return Window(
-        x0=int(x.min() // 10) - 100, y0=int(-y.max() // 10) - 100,
-        x1=int(x.max() // 10) + 100, y1=int(-y.min() // 10) + 100,
-    )  # fmt: skip
+    x0, y0 = pixel_at(zone, x.min(), y.max())
+    x1, y1 = pixel_at(zone, x.max(), y.min())
+    return Window(x0=x0 - 100, y0=y0 - 100, x1=x1 + 100, y1=y1 + 100)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from scanner.composite.read import Grid
-from tiling import Window
+from tiling import Window, northing, row_of
 
 __all__ = ["Placement", "PlacementCache", "aligned_offset", "extent_of", "place"]
 
@@ -46,7 +46,7 @@ def aligned_offset(grid: Grid, zone: int, gsd_m: int) -> tuple[int, int] | None:
     """The zone pixel (column, row) of the file's first pixel, when the file's pixels are the zone's; else None."""
     if grid.crs != f"EPSG:{zone}" or (grid.dx, -grid.dy) != (gsd_m, gsd_m):
         return None
-    column, row = grid.x0 / gsd_m, -grid.y0 / gsd_m
+    column, row = grid.x0 / gsd_m, row_of(zone, grid.y0, gsd_m)
     return (int(column), int(row)) if column.is_integer() and row.is_integer() else None
 
 
@@ -67,7 +67,7 @@ def place(grid: Grid, zone: int, gsd_m: int, window: Window) -> Placement | None
             return None
         return Placement(source=_shift(part, column, row), target=_shift(part, window.x0, window.y0), index=None)
     if grid.crs == f"EPSG:{zone}":
-        return _straight(grid, gsd_m, window)
+        return _straight(grid, zone, gsd_m, window)
     return _warped(grid, zone, gsd_m, window)
 
 
@@ -83,8 +83,8 @@ def extent_of(grid: Grid, zone: int) -> Window | None:
         return None
     slack = 0 if grid.crs == f"EPSG:{zone}" else 50
     return Window(
-        x0=int(np.floor(x.min() / 10)) - slack, y0=int(np.floor(-y.max() / 10)) - slack,
-        x1=int(np.ceil(x.max() / 10)) + slack, y1=int(np.ceil(-y.min() / 10)) + slack,
+        x0=int(np.floor(x.min() / 10)) - slack, y0=int(np.floor(row_of(zone, y.max()))) - slack,
+        x1=int(np.ceil(x.max() / 10)) + slack, y1=int(np.ceil(row_of(zone, y.min()))) + slack,
     )  # fmt: skip
 
 
@@ -97,10 +97,11 @@ def _to_source(crs: str, zone: int) -> Transformer:
     return Transformer.from_crs(f"EPSG:{zone}", crs, always_xy=True)
 
 
-def _straight(grid: Grid, gsd_m: int, window: Window) -> Placement | None:
+def _straight(grid: Grid, zone: int, gsd_m: int, window: Window) -> Placement | None:
     """The same CRS on another pixel grid: rows and columns are found apart."""
-    columns = _cells((np.arange(window.x0, window.x1, dtype=np.float64) + 0.5) * gsd_m, grid.x0, grid.dx, grid.width_px)
-    rows = _cells(-(np.arange(window.y0, window.y1, dtype=np.float64) + 0.5) * gsd_m, grid.y0, grid.dy, grid.height_px)
+    east = (np.arange(window.x0, window.x1, dtype=np.float64) + 0.5) * gsd_m
+    north = northing(zone, np.arange(window.y0, window.y1, dtype=np.float64) + 0.5, gsd_m)
+    columns, rows = _cells(east, grid.x0, grid.dx, grid.width_px), _cells(north, grid.y0, grid.dy, grid.height_px)
     return _indexed(np.broadcast_to(columns, window.shape), np.broadcast_to(rows[:, None], window.shape))
 
 
@@ -110,8 +111,8 @@ def _warped(grid: Grid, zone: int, gsd_m: int, window: Window) -> Placement | No
     step = max(1, STRIP_PX // window.width_px)
     for top in range(0, window.height_px, step):
         strip = slice(top, min(top + step, window.height_px))
-        north = -(np.arange(window.y0 + strip.start, window.y0 + strip.stop) + 0.5) * gsd_m
-        x, y = _to_source(grid.crs, zone).transform(*np.meshgrid(east, north))
+        middle = np.arange(window.y0 + strip.start, window.y0 + strip.stop, dtype=np.float64) + 0.5
+        x, y = _to_source(grid.crs, zone).transform(*np.meshgrid(east, northing(zone, middle, gsd_m)))
         columns[strip] = _cells(x, grid.x0, grid.dx, grid.width_px)
         rows[strip] = _cells(y, grid.y0, grid.dy, grid.height_px)
     return _indexed(columns, rows)

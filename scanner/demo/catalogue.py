@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 from scanner.demo.clouds import Day
 from scanner.demo.plane import to_lonlat, to_plane
 from scanner.demo.spectra import BANDS, GSD_M
-from tiling import Window
+from tiling import Window, frame_of, northing
 
 __all__ = ["COLLECTION", "Tile", "footprint", "item_id", "make_item", "write_catalogue"]
 
@@ -53,9 +53,7 @@ def item_id(tile: Tile, day: Day) -> str:
 
 def footprint(tile: Tile, day: Day) -> BaseGeometry:
     """The part of the granule inside the swath, in degrees."""
-    window = tile.window
-    square = shapely.segmentize(shapely.box(window.x0, -window.y1, window.x1, -window.y0), 100)
-    edge = shapely.get_coordinates(square) * 10.0
+    edge = shapely.get_coordinates(shapely.segmentize(frame_of(tile.zone, tile.window), 1000))
     ground = shapely.Polygon(np.column_stack(to_plane(tile.zone, edge[:, 0], edge[:, 1])))
     seen = ground.intersection(day.swath)
     return shapely.set_precision(
@@ -125,7 +123,7 @@ def _projection(tile: Tile, gsd: int) -> dict[str, Any]:
     window = tile.window
     return {
         "proj:shape": [window.height_px * 10 // gsd, window.width_px * 10 // gsd],
-        "proj:transform": [gsd, 0, window.x0 * 10, 0, -gsd, -window.y0 * 10],
+        "proj:transform": [gsd, 0, window.x0 * 10, 0, -gsd, northing(tile.zone, window.y0)],
     }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from tiling import Window
+from tiling import Window, northing
 
 __all__ = ["CORNER_M", "EDGE_LAT", "EDGE_LON", "PLANE_CRS", "ZONES", "Plane", "to_lonlat", "to_plane"]
 
@@ -82,7 +82,7 @@ def plane_coords(zone: int, window: Window) -> tuple[NDArray[np.float32], NDArra
     """
     x, weights_x = _hats(window.width_px)
     y, weights_y = _hats(window.height_px)
-    east, north = np.meshgrid((window.x0 + x + 0.5) * 10.0, -(window.y0 + y + 0.5) * 10.0)
+    east, north = np.meshgrid((window.x0 + x + 0.5) * 10.0, northing(zone, window.y0 + y + 0.5))
     u, v = to_plane(zone, east, north)
     return (
         (weights_y @ u.astype(np.float32) @ weights_x.T).astype(np.float32),

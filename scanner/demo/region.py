@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.transform import Affine
 
 from scanner.demo.catalogue import Tile, item_id, make_item, write_catalogue
 from scanner.demo.clouds import Day, Sky, days
@@ -19,7 +18,7 @@ from scanner.demo.render import Canvas, prepare, render
 from scanner.demo.sites import RegionSpec, Site
 from scanner.demo.spectra import GSD_M
 from scanner.demo.truth import write_truth
-from tiling import Window, utm
+from tiling import Window, affine_of, row_of, utm
 
 __all__ = ["Region", "make_region", "tiles_of"]
 
@@ -99,13 +98,13 @@ def make_region(
 
 
 def tiles_of(spec: RegionSpec) -> tuple[Tile, ...]:
-    """The two granules: each in its own zone, reaching a little into the other, edges multiples of 60 m."""
+    """The two granules: each in its own zone, reaching a little into the other, edges on 60 m pixels."""
     found = []
     for mgrs, zone, side in zip(_MGRS, ZONES, (-1, 1), strict=True):
         centre = np.array([side * (spec.size_px * 5 - spec.reach_m)])
         lon, lat = to_lonlat(centre, np.zeros(1))
         e, n = (float(np.ravel(axis)[0]) for axis in utm(zone, lon, lat))
-        x0, y0 = (6 * round((axis / 10 - spec.size_px / 2) / 6) for axis in (e, -n))
+        x0, y0 = (6 * round((axis - spec.size_px / 2) / 6) for axis in (e / 10, row_of(zone, n)))
         window = Window(x0=x0, y0=y0, x1=x0 + spec.size_px, y1=y0 + spec.size_px)
         found.append(Tile(mgrs=mgrs, zone=zone, window=window))
     return tuple(found)
@@ -131,7 +130,7 @@ def _write_granule(folder: Path, tile: Tile, layers: dict[str, NDArray[np.uint16
         height, width = pixels.shape
         with rasterio.open(
             folder / f"{name}.tif", "w", driver="GTiff", height=height, width=width, count=1, dtype=pixels.dtype,
-            crs=f"EPSG:{tile.zone}", transform=Affine(gsd, 0, tile.window.x0 * 10, 0, -gsd, -tile.window.y0 * 10),
+            crs=f"EPSG:{tile.zone}", transform=affine_of(tile.zone, tile.window.at(gsd // 10), gsd),
             nodata=0, tiled=True, blockxsize=_BLOCK_PX, blockysize=_BLOCK_PX, compress="DEFLATE", zlevel=1, predictor=2,
         ) as file:  # fmt: skip
             file.write(pixels, 1)

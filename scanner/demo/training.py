@@ -28,7 +28,7 @@ from scanner.demo.render import clear_view
 from scanner.demo.sites import RegionSpec
 from scanner.demo.spectra import BANDS, CLOUD
 from scanner.demo.truth import impact_points, labels
-from tiling import Window, utm
+from tiling import Lattice, Window, pixel_at, utm
 
 __all__ = ["DETECTOR", "JUDGE", "TRAIN_SEEDS", "make_cards"]
 
@@ -86,7 +86,7 @@ def _draw() -> tuple[list[DetectorSample], ChipSet]:
             rng = np.random.default_rng([seed, tile.zone])
             view = _hazy(clear_view(ground, tile.zone, tile.window, days(seed, _SPEC)), rng)
             window = tile.window
-            phase = (-window.y0 % STRIDE_PX, -window.x0 % STRIDE_PX)
+            phase = Lattice(zone=tile.zone, stride_px=STRIDE_PX).phase_px(window)
             target = labels(ground, tile.zone, window)
             samples.append(DetectorSample(reflectance=view, labels=target, group=str(seed), phase_px=phase))
             for row, column, kind in _places(ground, tile.zone, window, rng):
@@ -113,7 +113,8 @@ def _places(ground: Ground, zone: int, window: Window, rng: np.random.Generator)
         yield from _cells(code[sites], sites > 0, rng)
     for point in impact_points(ground, int(rng.integers(1 << 30)), per_site=6):
         e, n = (float(np.ravel(axis)[0]) for axis in utm(zone, np.array([point.lon]), np.array([point.lat])))
-        row, column = int(-n // 10) - window.y0, int(e // 10) - window.x0
+        x, y = pixel_at(zone, e, n)
+        row, column = y - window.y0, x - window.x0
         if CHIP_PX <= row < window.height_px - CHIP_PX and CHIP_PX <= column < window.width_px - CHIP_PX:
             yield row, column, _KINDS.index(point.label)
 

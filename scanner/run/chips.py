@@ -21,7 +21,7 @@ from scanner.run.plan import SNAP_PX, search_area
 from scanner.run.progress import LOGGER
 from scanner.store.composite import read_window
 from scanner.types import Scene
-from tiling import Tile, TileId, Window, lonlat
+from tiling import Tile, TileId, Window, frame_of, lonlat, northing
 
 __all__ = ["ChipSource", "lonlat_box", "reflectance_at"]
 
@@ -41,7 +41,7 @@ class ChipSource:
 
 def lonlat_box(zone: int, window: Window) -> BaseGeometry:
     """A window's outline in degrees, its edges followed in steps."""
-    ring = shapely.segmentize(shapely.box(window.x0 * 10, -window.y1 * 10, window.x1 * 10, -window.y0 * 10), 1000.0)
+    ring = shapely.segmentize(frame_of(zone, window), 1000.0)
     return shapely.transform(ring, lambda xy: np.column_stack(lonlat(zone, xy[:, 0], xy[:, 1])))
 
 
@@ -81,8 +81,8 @@ def reflectance_at(source: ChipSource, zone: int, window: Window) -> tuple[NDArr
 
 def _tiles_under(zone: int, window: Window) -> Sequence[Tile]:
     """Tiles whose own pixels meet the window, each with a little margin."""
-    low = TileId.holding(zone, window.x0 * 10, -window.y1 * 10)
-    high = TileId.holding(zone, window.x1 * 10 - 1, -window.y0 * 10 - 1)
+    low = TileId.holding(zone, window.x0 * 10, northing(zone, window.y1))
+    high = TileId.holding(zone, window.x1 * 10 - 1, northing(zone, window.y0) - 1)
     return [
         Tile(id=TileId(zone=zone, column=column, row=row), margin_px=ROOM_PX)
         for column in range(low.column, high.column + 1)

@@ -15,7 +15,7 @@ from scanner.composite.request import CompositeRequest, band_gsd
 from scanner.config import digest_of
 from scanner.errors import DetectorError
 from scanner.types import Scene
-from tiling import CellRange, Lattice, Tile, Window, judged, lonlat, project_aoi, tiles_meeting
+from tiling import CellRange, Lattice, Tile, Window, frame_of, judged, lonlat, project_aoi, tiles_meeting
 
 __all__ = ["ScanPlan", "Settings", "TilePlan", "make_plan", "needed_windows", "search_area"]
 
@@ -135,9 +135,8 @@ def make_plan(settings: Settings, aoi: BaseGeometry, scenes: Sequence[Scene]) ->
 
 def _lonlat_box(tile: Tile) -> BaseGeometry:
     """A generous box around a tile; a tile at the antimeridian takes every longitude."""
-    window = tile.read
-    square = shapely.box(window.x0 * 10, -window.y1 * 10, window.x1 * 10, -window.y0 * 10)
-    lon, lat = lonlat(tile.id.zone, *shapely.get_coordinates(shapely.segmentize(square, 2000)).T)
+    zone = tile.id.zone
+    lon, lat = lonlat(zone, *shapely.get_coordinates(shapely.segmentize(frame_of(zone, tile.read), 2000)).T)
     west, east = (-180.0, 180.0) if np.ptp(lon) > 180 else (lon.min() - 1, lon.max() + 1)
     return shapely.box(west, lat.min() - 0.1, east, lat.max() + 0.1)
 
@@ -205,7 +204,7 @@ def _merged(boxes: list[Window]) -> list[Window]:
 def _scenes_of(tile: Tile, windows: Sequence[Window], near: Sequence[Scene]) -> tuple[Scene, ...]:
     """Scenes whose footprint meets the ground that is read, masks included; by id."""
     boxes = [window.buffer(RESCUE_PX) for window in windows]
-    ground = shapely.union_all([shapely.box(box.x0 * 10, -box.y1 * 10, box.x1 * 10, -box.y0 * 10) for box in boxes])
+    ground = shapely.union_all([frame_of(tile.id.zone, box) for box in boxes])
     wanted = tile.read.buffer(RESCUE_PX)
     meets = (scene for scene in near if project_aoi(scene.footprint, tile.id.zone, wanted).intersects(ground))
     return tuple(sorted(meets, key=lambda scene: scene.id))

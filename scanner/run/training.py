@@ -19,7 +19,7 @@ from scanner.errors import CatalogError, InputError
 from scanner.run.chips import ChipSource, reflectance_at
 from scanner.run.progress import LOGGER, open_progress
 from scanner.run.recipe import LabelledPoints, LabelledRaster, Recipe, read_recipe
-from tiling import Window, affine_of, utm, zone_of
+from tiling import Lattice, Window, affine_of, pixel_at, row_of, utm, zone_of
 
 if TYPE_CHECKING:
     from models.training.labels import ChipSet, DetectorSample
@@ -102,7 +102,7 @@ def _sample(recipe: Recipe, raster: LabelledRaster) -> "DetectorSample":
     reflectance, _ = reflectance_at(_source(recipe, raster.dates), zone, window)
     return DetectorSample(
         reflectance=reflectance, labels=labels, group=raster.group, place=raster.place,
-        phase_px=(-window.y0 % STRIDE_PX, -window.x0 % STRIDE_PX),
+        phase_px=Lattice(zone=zone, stride_px=STRIDE_PX).phase_px(window),
     )  # fmt: skip
 
 
@@ -120,12 +120,13 @@ def _labels_on_grid(path: Path) -> tuple[int, Window, NDArray[np.int64]]:
             west, south, east, north = transform_bounds(source.crs, "EPSG:4326", *source.bounds)
             zone = int(zone_of((west + east) / 2, (south + north) / 2))
             bounds = transform_bounds(source.crs, f"EPSG:{zone}", *source.bounds)
-            left, bottom, right, top = (round(edge / 10) for edge in bounds)
-            window = Window(x0=left, y0=-top, x1=right, y1=-bottom)
+            left, right = (round(edge / 10) for edge in bounds[::2])
+            bottom, top = (round(row_of(zone, edge)) for edge in bounds[1::2])
+            window = Window(x0=left, y0=top, x1=right, y1=bottom)
             # GDAL's default tolerance would let a pixel depend on the block it is warped with.
             with WarpedVRT(
-                source, crs=f"EPSG:{zone}", transform=affine_of(window), width=window.width_px, height=window.height_px,
-                resampling=Resampling.nearest, tolerance=1e-9,
+                source, crs=f"EPSG:{zone}", transform=affine_of(zone, window), width=window.width_px,
+                height=window.height_px, resampling=Resampling.nearest, tolerance=1e-9,
             ) as warped:  # fmt: skip
                 labels = warped.read(1, masked=True).filled(0)
     except rasterio.errors.RasterioError as error:
@@ -183,8 +184,7 @@ def _chips(recipe: Recipe, edge_px: int, progress: Any) -> "ChipSet":
 
 def _chip(source: ChipSource, lon: float, lat: float, edge_px: int) -> NDArray[np.float32]:
     zone = int(zone_of(lon, lat))
-    e_m, n_m = utm(zone, lon, lat)
-    x0, y0 = int(e_m // 10) - edge_px // 2, int(-n_m // 10) - edge_px // 2
+    x0, y0 = (at - edge_px // 2 for at in pixel_at(zone, *utm(zone, lon, lat)))
     reflectance, _ = reflectance_at(source, zone, Window(x0=x0, y0=y0, x1=x0 + edge_px, y1=y0 + edge_px))
     return reflectance
 

@@ -22,7 +22,7 @@ from scanner.errors import FolderError
 from scanner.store.layout import write_atomic
 from scanner.store.provenance import GROUP, make_clear, scenes_in
 from scanner.types import NODATA, OFFSET_DN
-from tiling import Tile, Window, affine_of
+from tiling import Tile, TileId, Window, affine_of, northing
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -134,15 +134,16 @@ def _write_coordinates(group: Any, window: Window, gsd_m: int, zone: int) -> Non
     from pyproj import CRS  # noqa: PLC0415
 
     crs = CRS.from_epsg(zone)
-    transform = affine_of(window, gsd_m)
+    transform = affine_of(zone, window, gsd_m)
     mapping = crs.to_cf() | {
         "spatial_ref": crs.to_wkt(),
         "GeoTransform": " ".join(repr(float(value)) for value in transform.to_gdal()),
     }
     group.create_array("spatial_ref", shape=(), dtype="int64", attributes=mapping, dimension_names=())
+    middle = np.arange(window.y0, window.y1, dtype=np.float64) + 0.5
     for name, standard, values in (
         ("x", "projection_x_coordinate", (np.arange(window.x0, window.x1) + 0.5) * gsd_m),
-        ("y", "projection_y_coordinate", -(np.arange(window.y0, window.y1) + 0.5) * gsd_m),
+        ("y", "projection_y_coordinate", northing(zone, middle, gsd_m)),
     ):
         axis = {"standard_name": standard, "units": "metre", "axis": name.upper()}
         array = group.create_array(
@@ -280,21 +281,22 @@ def open_composite(folder: Path | str, tile: str) -> "xr.DataArray":
     with _zarrs():
         group = _open_group(folder, tile)
         x0, y0, x1, y1 = group.attrs["window"]
-        window = Window(x0=x0, y0=y0, x1=x1, y1=y1)
+        zone, window = TileId.parse(tile).zone, Window(x0=x0, y0=y0, x1=x1, y1=y1)
         bands, layers = list(group.attrs["bands"]), []
         for band, gsd in _sizes(group, ()).items():
             inner, factor = group[f"r{gsd}m"], gsd // 10
             pixels = da.from_zarr(inner["reflectance"])[list(inner.attrs["bands"]).index(band)]
             fine = pixels if factor == 1 else pixels.repeat(factor, axis=0).repeat(factor, axis=1)
             layers.append(fine[: window.height_px, : window.width_px])
+    middle = np.arange(window.y0, window.y1, dtype=np.float64) + 0.5
     cube = xr.DataArray(
         da.stack(layers).rechunk((1, SHARD_PX[10], SHARD_PX[10])), dims=("band", "y", "x"), name="reflectance",
         coords={
             "band": bands,
-            "y": -(np.arange(window.y0, window.y1) + 0.5) * 10.0,
+            "y": northing(zone, middle),
             "x": (np.arange(window.x0, window.x1) + 0.5) * 10.0,
         },
         attrs={"scale_factor": 1e-4, "add_offset": -OFFSET_DN * 1e-4, "nodata": NODATA},
     )  # fmt: skip
-    placed: xr.DataArray = cube.rio.write_crs(group.attrs["crs"]).rio.write_transform(affine_of(window))
+    placed: xr.DataArray = cube.rio.write_crs(group.attrs["crs"]).rio.write_transform(affine_of(zone, window))
     return placed

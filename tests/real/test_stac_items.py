@@ -17,6 +17,7 @@ from scanner.catalog.fields import level_of
 from scanner.catalog.items import scene_of
 from scanner.composite.order import entries
 from scanner.types import BANDS
+from tiling import row_of
 
 WORLD = box(-180, -80, 180, 84)
 L2A = [band for band in BANDS if band != "B10"]
@@ -50,6 +51,21 @@ def query(path, level="l2a", aoi=WORLD):
 def test_the_table_names_every_file_there_is(folder):
     there = {str(path.relative_to(folder)) for path in folder.glob("*/*__baseline_*.json")}
     assert there == set(FILES)
+
+
+def test_real_granules_lie_on_the_pixels_of_their_zones(folder):
+    """At every pixel size, in southern zones too."""
+    southern = 0
+    for file in FILES:
+        for item in json.loads((folder / file).read_text())["features"]:
+            zone = item["properties"].get("proj:epsg") or int(item["properties"]["proj:code"].removeprefix("EPSG:"))
+            southern += zone > 32700
+            for asset in item["assets"].values():
+                if "proj:transform" in asset and asset["proj:transform"][0] in (10, 20, 60):
+                    gsd_m, _, west, _, _, north, *_ = asset["proj:transform"]
+                    assert west % gsd_m == 0
+                    assert row_of(zone, north, int(gsd_m)).is_integer()
+    assert southern
 
 
 @pytest.mark.parametrize("file", FILES)

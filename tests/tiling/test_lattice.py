@@ -8,9 +8,13 @@ from tiling import (
     CellRange,
     Lattice,
     TileId,
+    Window,
     cell_areas,
+    frame_of,
     judged,
     lonlat,
+    northing,
+    pixel_at,
     project_aoi,
     tiles_meeting,
     utm,
@@ -50,6 +54,43 @@ def test_a_cell_is_named_and_found_again():
         Lattice(zone=32634, stride_px=27).window(cell)
     with pytest.raises(ValueError, match="stride"):
         Lattice(zone=32633, stride_px=0)
+
+
+@pytest.mark.parametrize(
+    ("lon", "lat", "tile", "cell", "corner_m"),
+    [
+        (16.2, 51.0, "32633-006-061", "32633-27-02163-20927", (584010, 5650290)),
+        (33.0, 1e-6, "32636-005-000", "32636-27-01851-00000", (499770, 0)),
+        (33.0, -1e-6, "32736-005-108", "32736-27-01851-37037", (499770, 9999990)),
+        (-47.99, -18.73, "32723-002-086", "32723-27-00684-29357", (184680, 7926390)),
+        (-44.12, -20.12, "32723-006-084", "32723-27-02192-28796", (591840, 7774920)),
+        (179.95, -17.0, "32760-008-088", "32760-27-03015-30066", (814050, 8117820)),
+        (12.0, -69.9, "32733-004-024", "32733-27-01425-08305", (384750, 2242350)),
+    ],
+)
+def test_ids_are_counted_from_northing_0_in_both_hemispheres(lon, lat, tile, cell, corner_m):
+    zone = zone_of(lon, lat)
+    lattice = Lattice(zone=zone, stride_px=27)
+    e, n = utm(zone, lon, lat)
+    found = lattice.cell_at(e, n)
+    assert (str(TileId.holding(zone, e, n)), str(found)) == (tile, cell)
+    assert str(lattice.tile_of(found)) == tile
+    assert frame_of(zone, lattice.window(found)).bounds == (*corner_m, corner_m[0] + 270, corner_m[1] + 270)
+    x, y = pixel_at(zone, e, n)
+    assert lattice.window(found).contains(Window(x0=x, y0=y, x1=x + 1, y1=y + 1))
+
+
+@pytest.mark.parametrize("zone", [32633, 32733])
+def test_the_phase_leads_to_the_lines_between_cells(zone):
+    lattice = Lattice(zone=zone, stride_px=27)
+    own = lattice.window(CellId(zone=zone, stride_px=27, column=2168, row=20933))
+    assert lattice.phase_px(own) == (0, 0)
+    assert lattice.phase_px(Window(x0=own.x0 - 7, y0=own.y0 - 20, x1=own.x1, y1=own.y1)) == (20, 7)
+    assert lattice.phase_px(Window(x0=own.x0 + 1, y0=own.y0 + 2, x1=own.x1, y1=own.y1)) == (25, 26)
+    for y in range(1000, 1060):
+        rows, columns = lattice.phase_px(Window(x0=y, y0=y, x1=y + 1, y1=y + 1))
+        assert northing(zone, y + rows) % 270 == 0
+        assert (y + columns) % 27 == 0
 
 
 @pytest.mark.parametrize("stride_px", [1, 2, 26, 27, 189, 300, 2048])

@@ -16,7 +16,7 @@ from scanner.composite.order import Entry, cloud_class, entries
 from scanner.composite.read import Reader
 from scanner.store.composite import read_window
 from scanner.types import Asset, Scene
-from tiling import Tile, TileId, Window
+from tiling import Tile, TileId, Window, northing
 
 State = tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]
 
@@ -26,7 +26,8 @@ def sample(asset: Asset, zone: int, window: Window, gsd: int) -> NDArray[np.int6
     with rasterio.open(asset.href) as dataset:
         pixels, affine, crs = dataset.read(1).astype(np.int64), dataset.transform, dataset.crs
     east = (np.arange(window.x0, window.x1) + 0.5) * gsd
-    north = -(np.arange(window.y0, window.y1) + 0.5) * gsd
+    # Rows are counted from the equator, whose northing in southern zones is the false one.
+    north = (10_000_000 if zone > 32700 else 0) - (np.arange(window.y0, window.y1) + 0.5) * gsd
     x, y = np.meshgrid(east, north)
     if crs.to_epsg() != zone:
         x, y = Transformer.from_crs(f"EPSG:{zone}", crs.to_wkt(), always_xy=True).transform(x, y)
@@ -176,6 +177,6 @@ def request_for(
     """A request on the tile that holds the first window."""
     zone = more.pop("zone")
     first = windows[0]
-    tile = Tile(id=TileId.holding(zone, first.x0 * 10 + 5, -first.y0 * 10 - 5), margin_px=1200)
+    tile = Tile(id=TileId.holding(zone, first.x0 * 10 + 5, northing(zone, first.y0) - 5), margin_px=1200)
     values = {"looks": None, "max_looks": None, "threads": 2, "memory_bytes": 400_000_000} | more
     return CompositeRequest(tile=tile, windows=tuple(windows), bands=tuple(bands), scenes=tuple(scenes), **values)

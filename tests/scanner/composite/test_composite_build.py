@@ -94,7 +94,7 @@ def test_granules_of_two_zones(tmp_path: Path, k: int | None) -> None:
 
 
 def test_pixels_that_do_not_lie_on_the_zone_grid(tmp_path: Path) -> None:
-    """Southern granules begin at northings of 40 m beyond a multiple of 60; others lie anywhere."""
+    """In a northern zone a granule begins at a northing of 40 m beyond a multiple of 60; another lies anywhere."""
     shifted = [
         make(tmp_path, Granule(id="s1", look="look20210105", x_m=X_M, y_m=Y_M + 40, seed=1)),
         make(tmp_path, Granule(id="s2", look="look20210205", x_m=X_M - 13.7, y_m=Y_M + 6.1, seed=2)),

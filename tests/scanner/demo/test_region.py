@@ -12,7 +12,7 @@ import shapely
 from scanner.demo.region import Region, make_region
 from scanner.demo.sites import RegionSpec
 from scanner.demo.spectra import BANDS, GSD_M
-from tiling import lonlat, utm
+from tiling import lonlat, northing, utm
 
 
 def _items(region: Region) -> list[dict]:
@@ -110,8 +110,9 @@ def test_granules_agree_where_they_overlap(region: Region) -> None:
     )
     tile_w, tile_e = region.tiles
     x, y = np.meshgrid(np.arange(tile_w.window.x0, tile_w.window.x1), np.arange(tile_w.window.y0, tile_w.window.y1))
-    e, n = utm(tile_e.zone, *lonlat(tile_w.zone, x * 10.0 + 5, -(y * 10.0 + 5)))
-    column, row = np.floor(e / 10).astype(int) - tile_e.window.x0, np.floor(-n / 10).astype(int) - tile_e.window.y0
+    e, n = utm(tile_e.zone, *lonlat(tile_w.zone, x * 10.0 + 5, northing(tile_w.zone, y + 0.5)))
+    down = (northing(tile_e.zone, tile_e.window.y0) - n) / 10
+    column, row = np.floor(e / 10).astype(int) - tile_e.window.x0, np.floor(down).astype(int)
     inside = (column >= 0) & (column < 384) & (row >= 0) & (row < 384)
     assert inside.sum() > 384 * 60
     for day in sorted(west)[:2]:
@@ -163,7 +164,7 @@ def test_outside_the_swath_is_nodata_and_the_footprint_says_so(region: Region) -
         tile = next(tile for tile in region.tiles if tile.zone == item["properties"]["proj:epsg"])
         window = tile.window
         x, y = np.meshgrid(np.arange(window.x0, window.x1, 16), np.arange(window.y0, window.y1, 16))
-        lon, lat = lonlat(tile.zone, x * 10.0 + 5, -(y * 10.0 + 5))
+        lon, lat = lonlat(tile.zone, x * 10.0 + 5, northing(tile.zone, y + 0.5))
         inside = shapely.contains_xy(shapely.geometry.shape(item["geometry"]), lon, lat)
         assert (inside == (red[::16, ::16] > 0)).mean() > 0.98
 

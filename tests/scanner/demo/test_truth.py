@@ -13,7 +13,7 @@ from scanner.demo.render import clear_view
 from scanner.demo.sites import RegionSpec, plant
 from scanner.demo.spectra import BANDS
 from scanner.demo.truth import edges_of, impact_points, labels, outlines
-from tiling import Window, lonlat, utm
+from tiling import Window, lonlat, northing, pixel_at, utm
 
 BLUE, RED, NIR = (BANDS.index(name) for name in ("B02", "B04", "B08"))
 
@@ -61,7 +61,7 @@ def test_labels_are_the_mines_of_the_truth(region: Region) -> None:
         label = labels(region.ground, tile.zone, window)
         assert label.shape == window.shape
         x, y = np.meshgrid(np.arange(window.x0, window.x1, 3), np.arange(window.y0, window.y1, 3))
-        inside = shapely.contains_xy(mines, *lonlat(tile.zone, x * 10.0 + 5, -(y * 10.0 + 5)))
+        inside = shapely.contains_xy(mines, *lonlat(tile.zone, x * 10.0 + 5, northing(tile.zone, y + 0.5)))
         assert label.sum() > 1000
         # A pixel is sampled at the nearest of a raster turned by a degree: outlines may differ by a pixel.
         assert ((label[::3, ::3] == 1) != inside).sum() <= 0.12 * inside.sum()
@@ -122,7 +122,6 @@ def test_two_zones_see_one_ground() -> None:
     painted = (ground.site == 1).sum()
     for tile in (west, east):
         e, n = utm(tile.zone, lon, lat)
-        reach = Window(
-            x0=int(e.min() / 10) - 3, x1=int(e.max() / 10) + 3, y0=int(-n.max() / 10) - 3, y1=int(-n.min() / 10) + 3
-        )
+        (x0, y0), (x1, y1) = pixel_at(tile.zone, e.min(), n.max()), pixel_at(tile.zone, e.max(), n.min())
+        reach = Window(x0=x0, y0=y0, x1=x1 + 1, y1=y1 + 1).buffer(3)
         assert labels(ground, tile.zone, reach).sum() == pytest.approx(painted, rel=0.01)

@@ -41,7 +41,7 @@ def write_labels(region) -> Path:
     codes = labels(region.ground, region.tiles[0].zone, window).astype(np.uint8) * 7
     path = region.folder / "labels.tif"
     profile = {"driver": "GTiff", "dtype": "uint8", "count": 1, "height": window.height_px, "width": window.width_px}
-    place = {"crs": f"EPSG:{region.tiles[0].zone}", "transform": affine_of(window)}
+    place = {"crs": f"EPSG:{region.tiles[0].zone}", "transform": affine_of(region.tiles[0].zone, window)}
     with rasterio.open(path, "w", **profile, **place) as target:
         target.write(codes, 1)
     return path
