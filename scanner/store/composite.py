@@ -242,7 +242,8 @@ def read_window(
 def _replicated(array: Any, outer: Window, window: Window, factor: int, place: int) -> NDArray[np.uint16]:
     coarse = window.at(factor)
     rows, cols = coarse.slices_in(outer.at(factor))
-    pixels: NDArray[np.uint16] = np.asarray(array[place, rows, cols])
+    # As a slice: where a number drops an axis, zarrs fails on a single row of a shard.
+    pixels: NDArray[np.uint16] = np.asarray(array[place : place + 1, rows, cols])[0]
     if factor == 1:
         return pixels
     fine = pixels.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -16,6 +16,7 @@ import scanner
 from models import load
 from scanner import MinescanError, ScanConfig, open_composite, scan
 from scanner.errors import FolderError
+from tiling import northing
 
 
 def test_public_names():
@@ -83,7 +84,7 @@ def test_composite_gives_the_reflectance_that_was_sensed(healthy, region):
     tile = "32722-008-085"
     cube = open_composite(healthy.out, tile=tile).sel(band="B08")
     granule = next(one for one in region.tiles if one.zone == 32722)
-    west, north = granule.window.x0 * 10, -granule.window.y0 * 10
+    west, north = granule.window.x0 * 10, northing(granule.zone, granule.window.y0)
     window = cube.sel(x=slice(west + 500, west + 2500), y=slice(north - 2400, north - 3400)).compute()
     reflectance = np.where(window == 0, np.nan, window * cube.attrs["scale_factor"] + cube.attrs["add_offset"])
     seen = np.isfinite(reflectance)

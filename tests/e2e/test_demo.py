@@ -20,7 +20,7 @@ from scanner.demo.sites import RegionSpec
 from scanner.demo.spectra import BANDS
 from scanner.errors import FolderError
 from scanner.store.composite import read_window
-from tiling import Tile, TileId
+from tiling import Tile, TileId, margin_for
 
 SEED = 5
 SMALL = RegionSpec(size_px=600, dates=5, mines=4, decoys=8, cloud_called=1)
@@ -85,7 +85,7 @@ def _called_cloud(ground: Ground, folder: Path, tile_ids: list[str]) -> tuple[np
     """Composite values (band, n) and clear looks (n,) of the pixels that the masks call cloud on every date."""
     values, looks = [], []
     for text in tile_ids:
-        tile = Tile(id=TileId.parse(text), margin_px=0)
+        tile = Tile(id=TileId.parse(text), margin_px=margin_for(27, 94))
         for granule in tiles_of(SMALL):
             window = granule.window.intersect(tile.core) if granule.zone == tile.id.zone else None
             if window is None:

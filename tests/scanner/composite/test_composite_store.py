@@ -57,6 +57,16 @@ def test_windows_read_back_at_ten_metres(tmp_path: Path) -> None:
         np.testing.assert_array_equal(looks, (expected % 7).min(axis=0))
 
 
+@pytest.mark.parametrize("rows", [(1530, 1542), (1542, 1536 * 2 + 6)])
+def test_a_single_row_of_a_shard_reads_back(tmp_path: Path, rows: tuple[int, int]) -> None:
+    whole = fill(tmp_path, window_at(0, 0, 3600))
+    part = Window(x0=TILE.read.x0, y0=TILE.read.y0 + rows[0], x1=TILE.read.x0 + 60, y1=TILE.read.y0 + rows[1])
+    for cut in (part, Window(x0=part.x0, y0=part.y0, x1=part.x1, y1=part.y1 - 5)):
+        values, _ = read_window(tmp_path, TILE, ("B01", "B02", "B05"), cut)
+        expected = np.array([whole[band][cut.slices_in(TILE.read)] for band in ("B01", "B02", "B05")])
+        np.testing.assert_array_equal(values, expected)
+
+
 @rioxarray_warns
 def test_opens_lazily_with_its_crs(tmp_path: Path) -> None:
     whole = fill(tmp_path, window_at(600, 600))
