@@ -9,7 +9,7 @@ from scanner.run.driver import check_workers
 
 def test_a_cluster_without_workers_is_refused_instead_of_waited_for():
     with (
-        LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=0, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
         pytest.raises(InputError, match="no worker answered within 1 s"),
     ):
@@ -18,7 +18,7 @@ def test_a_cluster_without_workers_is_refused_instead_of_waited_for():
 
 def test_a_worker_that_has_this_program_is_welcome():
     with (
-        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         check_workers(client, patience_s=30.0)
