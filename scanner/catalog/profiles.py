@@ -7,7 +7,16 @@ from urllib.parse import urlsplit
 
 from scanner.types import Level
 
-__all__ = ["EARTH_SEARCH", "EARTH_SEARCH_UNTOUCHED", "GENERIC", "PLANETARY_COMPUTER", "Profile", "Rule", "profile_of"]
+__all__ = [
+    "EARTH_SEARCH",
+    "EARTH_SEARCH_UNTOUCHED",
+    "GENERIC",
+    "PLANETARY_COMPUTER",
+    "Profile",
+    "Rule",
+    "payment_note",
+    "profile_of",
+]
 
 Rule = Literal["flag", "stated", "baseline"]
 """How the offset is found: a flag that says it was taken off; `raster:bands`; the processing baseline."""
@@ -89,6 +98,13 @@ def profile_of(catalog: str, collection: str | None, item: Mapping[str, Any] | N
     if maker == "earth-search":
         return EARTH_SEARCH_UNTOUCHED if collection in _UNTOUCHED else EARTH_SEARCH
     return GENERIC
+
+
+def payment_note(catalog: str, collection: str | None, level: Level) -> str | None:
+    """One line where reading a level of a catalogue takes an account that pays, else None."""
+    if level not in profile_of(catalog, collection).requester_pays:
+        return None
+    return f"{level.upper()} of {catalog} lies in requester-pays buckets: reading it takes an AWS account that pays"
 
 
 def _hrefs(item: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from deploy.clusters import ClusterSpec, LocalShape, local_shape
 from models import CardError, ModelCard
 from models.registry import find
 from scanner.aoi import read_aoi
+from scanner.catalog.profiles import payment_note
 from scanner.catalog.search import SceneQuery
 from scanner.catalog.search import find as find_scenes
 from scanner.config import ScanConfig, digest_of
@@ -19,6 +20,7 @@ from scanner.detection.registry import check
 from scanner.errors import CatalogError, DetectorError, DeviceError, FolderError
 from scanner.run.cost import CostEstimate, estimate
 from scanner.run.plan import ScanPlan, Settings, make_plan, search_area
+from scanner.run.progress import LOGGER
 from scanner.store.layout import ScanFolder
 from tiling import chunk_px_for
 
@@ -69,6 +71,8 @@ def prepare(config: ScanConfig) -> Prepared:
         catalog=config.catalog, collection=config.collection, level=level, start=start, end=end,
         aoi=search_area(aoi), max_cloud=config.max_cloud,
     )  # fmt: skip
+    if note := payment_note(config.catalog, config.collection, level):
+        LOGGER.warning(note)
     found = find_scenes(query)
     if not found.scenes:
         raise CatalogError(
