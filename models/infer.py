@@ -141,9 +141,19 @@ class Detector(_Model):
     def score_core(self, reflectance: Floats) -> Floats:
         """(band, y, x) of a core of n x m cells and the card's halo on every side -> (class, n, m).
 
-        The core's cells exactly, independent of anything outside: chunks give what the whole gives, to rounding.
+        The core's cells exactly, independent of anything outside: chunks give what the whole gives, to rounding. So where
+        memory does not suffice, its northern and southern half are scored one after the other.
         """
-        return self.score_cores([reflectance])[0]
+        try:
+            return self.score_cores([reflectance])[0]
+        except torch.OutOfMemoryError:
+            stride, edges = self.card.stride_px, 2 * self.card.halo_px
+            rows = (reflectance.shape[1] - edges) // stride
+            if rows < 2:
+                raise
+        middle = rows // 2 * stride
+        halves = reflectance[:, : middle + edges], reflectance[:, middle:]
+        return np.concatenate([self.score_core(half) for half in halves], axis=1)
 
     def score_cores(self, cores: Sequence[Floats]) -> list[Floats]:
         """`score_core` of each, in order. On a GPU equal shapes go together, halved when memory runs out."""

@@ -166,9 +166,13 @@ def _chunk_px(config: ScanConfig, cards: _Cards, memory: int) -> int:
     stride, halo = cards.detector.stride_px, cards.detector.halo_px
     if config.chunk != "auto":
         return max(stride, config.chunk // stride * stride)
-    detector = load(cards.detector_folder, "cpu")
+    detector = load(cards.detector_folder, config.device)
     assert isinstance(detector, Detector)  # noqa: S101  the card's task was checked
     per_px = detector.bytes_per_px
+    if detector.device.type == "cuda":
+        import torch  # noqa: PLC0415
+
+        memory = min(memory, int(torch.cuda.mem_get_info(detector.device)[0] * MEMORY_SHARE))
     fits = chunk_px_for(memory_bytes=memory, bytes_per_px=per_px, stride_px=stride, halo_px=halo)
     return min(fits, CHUNK_LIMIT_PX // stride * stride)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.card import CardError, DeviceUnavailableError
-from models.infer import load
+from models.infer import Detector, load
 from models.registry import save_card
 
 HALO = 94
@@ -84,6 +84,23 @@ def test_many_cores_keep_their_order(detector, ground):
         np.testing.assert_array_equal(scores, detector.score_core(core))
 
 
+class Cramped(Detector):
+    """A detector on a machine with room for four rows of cells."""
+
+    def _score_alike(self, cores):
+        if cores[0].shape[1] > 4 * 27 + 188:
+            raise torch.OutOfMemoryError("no room")
+        return super()._score_alike(cores)
+
+
+def test_a_core_that_does_not_fit_is_scored_in_halves(detector):
+    cramped = Cramped(detector.card, detector._net, detector.device)
+    core = np.random.default_rng(3).random((4, 11 * 27 + 188, 2 * 27 + 188), np.float32)
+    np.testing.assert_allclose(cramped.score_core(core), detector.score_core(core), atol=1e-5, rtol=0)
+    with pytest.raises(torch.OutOfMemoryError):
+        Cramped._score_alike(cramped, [core])
+
+
 def test_batches_halve_until_they_fit(detector):
     """The halving alone: a run that fails above three items still gives every item, in order."""
 
@@ -137,7 +154,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.infer import load
+from models.infer import Detector, load
 
 def peak():
     # Not ru_maxrss: that of a child begins at what its parent held when it forked.
