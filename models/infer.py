@@ -141,8 +141,8 @@ class Detector(_Model):
     def score_core(self, reflectance: Floats) -> Floats:
         """(band, y, x) of a core of n x m cells and the card's halo on every side -> (class, n, m).
 
-        The core's cells exactly, independent of anything outside: chunks give what the whole gives, to rounding. So where
-        memory does not suffice, its northern and southern half are scored one after the other.
+        The core's cells exactly, independent of anything outside: chunks give what the whole gives, to rounding. Where
+        memory does not suffice, its northern and its southern half are scored one after the other.
         """
         try:
             return self.score_cores([reflectance])[0]
