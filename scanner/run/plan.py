@@ -12,6 +12,7 @@ from shapely.geometry.base import BaseGeometry
 
 from models import ModelCard
 from scanner.composite.request import CompositeRequest, band_gsd
+from scanner.composite.rescue import MARGIN_PX
 from scanner.config import digest_of
 from scanner.errors import DetectorError
 from scanner.types import Scene
@@ -26,9 +27,6 @@ DETECT_VERSION = 1
 
 SEARCH_MARGIN_M = 4000.0
 """Halo, margin and the kilometre around a pixel that the rescue of bare ground looks at, rounded up."""
-
-RESCUE_PX = 100
-"""The rescue of bare ground looks a kilometre around a pixel."""
 
 SNAP_PX = 6
 """10 m pixels in one of 60 m: windows begin and end on whole pixels of every band."""
@@ -203,9 +201,9 @@ def _merged(boxes: list[Window]) -> list[Window]:
 
 def _scenes_of(tile: Tile, windows: Sequence[Window], near: Sequence[Scene]) -> tuple[Scene, ...]:
     """Scenes whose footprint meets the ground that is read, masks included; by id."""
-    boxes = [window.buffer(RESCUE_PX) for window in windows]
+    boxes = [window.buffer(MARGIN_PX) for window in windows]
     ground = shapely.union_all([frame_of(tile.id.zone, box) for box in boxes])
-    wanted = tile.read.buffer(RESCUE_PX)
+    wanted = tile.read.buffer(MARGIN_PX)
     meets = (scene for scene in near if project_aoi(scene.footprint, tile.id.zone, wanted).intersects(ground))
     return tuple(sorted(meets, key=lambda scene: scene.id))
 
