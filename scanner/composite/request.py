@@ -1,9 +1,11 @@
 """What a composite is asked to be, what came of it, and how many bytes it can take: no file is touched here."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 from pyproj import Transformer
 
 from scanner.composite.clouds import CLOUDLESS_BANDS, mask_asset, mask_gsd, mask_kind
@@ -11,9 +13,9 @@ from scanner.composite.panels import JOB_PX
 from scanner.composite.rescue import MARGIN_PX
 from scanner.errors import InputError
 from scanner.types import Fault, Scene
-from tiling import Panel, Tile, Window, look_rows, panel_blocks, pixel_at
+from tiling import Panel, Tile, Window, frame_of, look_rows, panel_blocks, pixel_at, project_aoi
 
-__all__ = ["CompositeReport", "CompositeRequest", "Shares", "band_gsd", "expected_nbytes"]
+__all__ = ["CompositeReport", "CompositeRequest", "Shares", "band_gsd", "expected_nbytes", "least_nbytes"]
 
 CANONICAL_M = dict.fromkeys(("B02", "B03", "B04", "B08"), 10) | dict.fromkeys(("B01", "B09", "B10"), 60)
 """Native pixel size of a band, m; 20 for all others."""
@@ -141,6 +143,20 @@ def expected_nbytes(request: CompositeRequest) -> int:
         return 0
     again = _times_inflated(request)
     return sum(_scene_nbytes(request, scene, again) for scene in request.scenes)
+
+
+def least_nbytes(request: CompositeRequest) -> int:
+    """Lower bound of the bytes inflated: the masks alone, for bands are read only where a mask is clear.
+
+    With K, of so many looks as a pixel takes, the smallest.
+    """
+    zone = request.tile.id.zone
+    ground = shapely.union_all([frame_of(zone, window) for window in request.windows])
+    masks: dict[str, int] = defaultdict(int)
+    for scene in request.scenes:
+        seen = shapely.intersection(project_aoi(scene.footprint, zone, request.tile.read), ground)
+        masks[scene.look] += int(shapely.area(seen) / (400 if mask_kind(scene) == "scl" else 50))
+    return sum(sorted(masks.values())[: request.looks])
 
 
 def _times_inflated(request: CompositeRequest) -> dict[str, int]:

@@ -3,20 +3,19 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from scanner.composite.request import expected_nbytes
+from scanner.composite.request import expected_nbytes, least_nbytes
 from scanner.run.plan import ScanPlan
 from tiling import Window
 
 __all__ = ["CostEstimate", "Range", "describe", "estimate"]
 
-COMPRESSED_SHARE = (0.35, 1.0)
-"""Transferred bytes per decoded byte: deflated Sentinel-2 bands run from a third to nearly all."""
 DECODE_BYTES_PER_CORE_SECOND = (60e6, 240e6)
-"""Decoded and reduced bytes a core manages in a second; low on remote files, high on local ones."""
+"""Decoded and reduced bytes a core manages in a second: 190 to 220 MB were measured on local files (docs/speed.md). The
+low end, for slower cores and for networks, is a third of that and was not measured."""
 DETECT_PX_PER_CORE_SECOND = (1.5e6, 8e6)
-"""Pixels a core scores in a second with the FCN."""
-ZARR_BYTES_PER_PX = (0.3, 1.0)
-"""Compressed share of a composite's bytes, reflectance and looks together."""
+"""Pixels a core scores in a second with the FCN: 5 million were measured; the ends are margins."""
+START_HOURS = 30 / 3600
+"""Workers, libraries and kernels are ready after 4 to 10 s here, later on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +39,13 @@ class CostEstimate:
     scenes: int
     """Scenes read by any tile."""
     decoded_bytes: Range
-    """Pixels inflated; `high` is never exceeded."""
+    """Pixels inflated: the masks alone, to every block as often as it may be cut. The truth lies between."""
     bytes: Range
-    """Bytes that leave the catalogue's store."""
+    """Bytes that leave the catalogue's store: fewer than are inflated, by how well they are compressed."""
     requests: Range
     """Reads of a file: opening it, and its blocks."""
     memory_bytes: Range
-    """Peak of all workers together."""
+    """What the units of all workers may hold together, beside the programs themselves."""
     zarr_bytes: Range
     """Disk for the composites."""
     composite_hours: Range
@@ -73,22 +72,25 @@ def estimate(plan: ScanPlan, *, cores: int, memory_bytes: int) -> CostEstimate:
         cores: cores of all workers together.
         memory_bytes: what all workers together may use.
     """
-    decoded = sum(expected_nbytes(tile.request) for tile in plan.tiles)
-    pixels = sum(_area(window) for tile in plan.tiles for window in tile.request.windows)
+    decoded = Range(
+        low=float(sum(least_nbytes(tile.request) for tile in plan.tiles)),
+        high=float(sum(expected_nbytes(tile.request) for tile in plan.tiles)),
+    )
+    pixels = float(sum(_area(window) for tile in plan.tiles for window in tile.request.windows))
     bands = len(plan.settings.detector.bands)
-    reads = sum(len(tile.request.scenes) * (bands + 1) * len(tile.request.windows) for tile in plan.tiles)
-    blocks = decoded / (1024 * 1024 * 2)
+    opened = sum(len(tile.request.scenes) * (bands + 1) * len(tile.request.windows) for tile in plan.tiles)
+    blocks = decoded.high / (1024 * 1024 * 2)
     return CostEstimate(
         tiles=len(plan.tiles),
         cells=sum(tile.judged_cells for tile in plan.tiles),
         scenes=len(plan.scenes),
-        decoded_bytes=Range(low=0.0, high=float(decoded)),
-        bytes=Range(low=0.1 * COMPRESSED_SHARE[0] * decoded, high=COMPRESSED_SHARE[1] * decoded),
-        requests=Range(low=float(reads), high=float(2 * reads + 4 * blocks)),
+        decoded_bytes=decoded,
+        bytes=Range(low=0.0, high=decoded.high),
+        requests=Range(low=float(len(plan.scenes)), high=2 * opened + 4 * blocks),
         memory_bytes=Range(low=0.0, high=float(memory_bytes)),
-        zarr_bytes=Range(low=0.0, high=ZARR_BYTES_PER_PX[1] * pixels * bands * 4),
+        zarr_bytes=Range(low=0.0, high=4 * bands * pixels),
         composite_hours=_hours(decoded, DECODE_BYTES_PER_CORE_SECOND, cores),
-        detect_hours=_hours(pixels, DETECT_PX_PER_CORE_SECOND, cores),
+        detect_hours=_hours(Range(low=0.0, high=pixels), DETECT_PX_PER_CORE_SECOND, cores),
     )
 
 
@@ -96,8 +98,9 @@ def _area(window: Window) -> int:
     return window.width_px * window.height_px
 
 
-def _hours(amount: float, rates: tuple[float, float], cores: int) -> Range:
-    return Range(low=0.1 * amount / rates[1] / cores / 3600, high=amount / rates[0] / cores / 3600)
+def _hours(amount: Range, rates: tuple[float, float], cores: int) -> Range:
+    slow, fast = rates
+    return Range(low=amount.low / fast / cores / 3600, high=amount.high / slow / cores / 3600 + START_HOURS)
 
 
 def describe(cost: CostEstimate) -> list[str]:
@@ -106,10 +109,10 @@ def describe(cost: CostEstimate) -> list[str]:
         f"tiles          {cost.tiles}",
         f"cells          {cost.cells}",
         f"scenes         {cost.scenes}",
-        f"bytes read     {_span(cost.bytes, 1e9, 'GB')}",
-        f"inflated       at most {cost.decoded_bytes.high / 1e9:.2f} GB",
+        f"bytes read     at most {cost.bytes.high / 1e9:.2f} GB",
+        f"inflated       {_span(cost.decoded_bytes, 1e9, 'GB')}",
         f"requests       {_span(cost.requests, 1, '')}",
-        f"peak memory    at most {cost.memory_bytes.high / 1e9:.1f} GB",
+        f"memory         at most {cost.memory_bytes.high / 1e9:.1f} GB",
         f"composites     at most {cost.zarr_bytes.high / 1e9:.2f} GB of disk",
         f"compositing    {_span(cost.composite_hours, 1, 'h')}",
         f"detecting      {_span(cost.detect_hours, 1, 'h')}",
