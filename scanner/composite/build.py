@@ -268,10 +268,13 @@ class _Unit:
 
     def _rescue(self, panel: PanelCut, masks: PanelMasks, looks: Sequence[Entry], suspect: NDArray[np.bool_]) -> None:
         rescued = masks.rescue(looks, suspect)
+        factor = self.mask_gsd // 10
         region = panel.region(self.mask_gsd)
-        if region is not None:
-            rows, cols = region.slices_in(masks.core.at(self.mask_gsd // 10))
-            self.rescued_px += int(rescued[rows, cols].sum()) * (self.mask_gsd // 10) ** 2
+        # Margins are counted by the tiles they belong to.
+        own = region.intersect(self.request.tile.core.at(factor)) if region else None
+        if own is not None:
+            rows, cols = own.slices_in(masks.core.at(factor))
+            self.rescued_px += int(rescued[rows, cols].sum()) * factor**2
 
 
 def _limits(request: CompositeRequest) -> Limits | None:

@@ -86,7 +86,7 @@ class CompositeReport:
     requests: int
     """Files opened and windows read."""
     rescued_px: int
-    """10 m pixels that the masks called cloud too often and that were taken as clear in some look."""
+    """10 m pixels of the tile itself that masks called cloud too often and that were taken as clear in some look."""
     mask_kinds: tuple[str, ...]
     """Which masks were used, sorted."""
     looks: int
