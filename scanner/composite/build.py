@@ -1,25 +1,28 @@
 """Scenes in, a tile's composite in Zarr out: masks first, then one job for every block of every band.
 
-A unit's ground is worked off in panels that follow the block lines of the files. For each panel the masks of all scenes
-are read, bare ground is rescued, and the blocks of its bands are reduced by a few threads; the calling thread alone
-writes. What a pixel gets depends on its own looks, never on panel, block or thread.
+The masks of a unit are read and settled (`layers`), and with them what each pixel reads. Then the blocks of one band
+after another are reduced by a few threads: a block's looks are read one after another into a buffer, each block of a file once,
+and the writer takes what is reduced. What a pixel gets depends on its own looks, never on block or thread.
 """
 
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from scanner.composite.ahead import Ahead
 from scanner.composite.clouds import Masks, mask_asset, mask_gsd, mask_kind
+from scanner.composite.cuts import Lines, Part, Source, blocks_of, cut
+from scanner.composite.layers import Layers
+from scanner.composite.mask_store import MaskStore
 from scanner.composite.median import CLEAR, COVERED
-from scanner.composite.order import Entry, entries
-from scanner.composite.panels import JOB_PX, Lines, PanelCut, Source, blocks_of, cut_panels
-from scanner.composite.read import Grid, Reader
-from scanner.composite.reduce import BandJob, Limits, Scratch, reduce_block
+from scanner.composite.order import entries
+from scanner.composite.read import Reader
+from scanner.composite.reduce import BandJob, Scratch, reduce_block
 from scanner.composite.request import (
     WARP_NBYTES,
     CompositeReport,
@@ -27,8 +30,10 @@ from scanner.composite.request import (
     Shares,
     band_gsd,
     expected_nbytes,
+    limits_of,
 )
-from scanner.composite.rescue import MARGIN_PX, PanelMasks, SceneKey, Tally, scene_key
+from scanner.composite.rescue import MARGIN_PX, scene_key
+from scanner.composite.tiff import Grid
 from scanner.composite.warp import PlacementCache, aligned_offset, extent_of
 from scanner.errors import AssetError
 from scanner.store.composite import CompositeWriter
@@ -38,7 +43,10 @@ from tiling import Window
 
 __all__ = ["CompositeReport", "CompositeRequest", "band_gsd", "build_composite", "expected_nbytes"]
 
-ALL_LOOKS = 65535
+SCENE_ROWS_PX = 512
+
+MASK_ROWS_PX = 2048
+"""Rows of a mask read at once: whole chunks, and whole blocks of 512 and 1024 px."""
 
 
 def build_composite(
@@ -57,16 +65,17 @@ def build_composite(
     began = time.monotonic()
     reader = Reader()
     pool = ThreadPoolExecutor(request.threads, thread_name_prefix="composite")
+    unit = _Unit(request, reader, pool)
     try:
-        unit = _Unit(request, reader, pool)
+        unit.survey()
         writer = CompositeWriter(root, request.tile, unit.bands)
-        panels = unit.cut()
-        for done, panel in enumerate(panels, 1):
-            unit.run(panel, writer)
-            if on_progress is not None:
-                on_progress(done / len(panels))
+        if request.windows and unit.scenes:
+            unit.settle()
+            unit.write_scenes(writer)
+            unit.write_bands(writer, on_progress or (lambda _: None))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        unit.close()
         reader.close()
     cost = reader.counters
     return CompositeReport(
@@ -86,63 +95,45 @@ class _Unit:
         self.pool = pool
         self.zone = request.tile.id.zone
         self.bands = band_gsd(request.scenes, request.bands)
-        self.mask_gsd = mask_gsd(request.scenes)
-        self.limits = _limits(request)
-        self.rescued_px = 0
+        self.shares = Shares.of(request)
         self.placements = PlacementCache(most_nbytes=WARP_NBYTES)
-        self.grids: dict[SceneKey, Grid] = {}
-        self.extents: dict[SceneKey, Window | None] = {}
-        self.scenes = self._survey()
-        self.order = entries(self.scenes, zone=self.zone)
-        if request.windows:
-            self.masks = Masks(reader, self.zone, request.ground, self.mask_gsd, self.placements)
+        self.rescued_px = 0
+        self.scenes: tuple[Scene, ...] = ()
+        self.sources: list[Source] = []
+        self.layers: Layers | None = None
 
-    def _survey(self) -> tuple[Scene, ...]:
+    def close(self) -> None:
+        """Give back what lies in files."""
+        if self.layers is not None:
+            self.layers.close()
+
+    def survey(self) -> None:
         """Open every scene's mask; scenes without one are left out and reported."""
+        self.reader.open_ahead((scene, mask_asset(scene)) for scene in self.request.scenes)
 
-        def look_up(scene: Scene) -> bool:
+        def look_up(scene: Scene) -> Grid | None:
             with self.reader.session():
                 try:
                     grid = self.reader.grid(scene, mask_asset(scene))
                 except AssetError as error:
                     self.reader.fault(scene, mask_asset(scene), error.reason)
-                    return False
-            self.grids[scene_key(scene)] = grid
-            self.extents[scene_key(scene)] = extent_of(grid, self.zone)
+                    return None
             for band in self.request.bands:
                 if band not in scene.assets:
                     self.reader.fault(scene, band, "the scene has no such asset")
-            return True
+            return grid
 
-        kept = list(self.pool.map(look_up, self.request.scenes))
-        return tuple(scene for scene, good in zip(self.request.scenes, kept, strict=True) if good)
+        grids = self.pool.map(look_up, self.request.scenes)
+        found = {scene_key(s): grid for s, grid in zip(self.request.scenes, list(grids), strict=True) if grid}
+        self.scenes = tuple(scene for scene in self.request.scenes if scene_key(scene) in found)
+        self.sources = self._sources(found)
 
-    def cut(self) -> tuple[PanelCut, ...]:
-        """The panels of the unit."""
-        if not self.request.windows:
-            return ()
-        sources = self._sources()
-        cells = [panel.window for panel in cut_panels(self.request.windows, (), lambda _: 1)]
-        most = max(len(self._near(cell)) for cell in cells)
-        units = [max(source.unit_px) for source in sources]
-        narrowest = Shares.of(self.request, scenes=most, unit_px=max([*units, JOB_PX]))
-        self.scratch = Scratch(narrowest.stack_nbytes)
-
-        def columns(unit_px: int) -> int:
-            return Shares.of(self.request, scenes=most, unit_px=unit_px).columns
-
-        return cut_panels(self.request.windows, sources, columns)
-
-    def _near(self, window: Window) -> list[Scene]:
-        """Scenes that may reach a window or its margin."""
-        wide = window.buffer(MARGIN_PX)
-        return [s for s in self.scenes if (extent := self.extents[scene_key(s)]) is None or extent.intersect(wide)]
-
-    def _sources(self) -> list[Source]:
+    def _sources(self, grids: dict[tuple[str, str], Grid]) -> list[Source]:
         """The granule grids of this zone, those of most scenes first."""
         groups: dict[Window, list[Scene]] = defaultdict(list)
         for scene in self.scenes:
-            grid, extent = self.grids[scene_key(scene)], self.extents[scene_key(scene)]
+            grid = grids[scene_key(scene)]
+            extent = extent_of(grid, self.zone)
             if extent is not None and aligned_offset(grid, self.zone, round(grid.dx) or 10) is not None:
                 groups[extent].append(scene)
         ranked = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
@@ -163,122 +154,80 @@ class _Unit:
                 return Lines.of_blocks(offset[1], offset[0], grid.block) if offset else Lines()
         return Lines()
 
-    def run(self, panel: PanelCut, writer: CompositeWriter) -> None:
-        """Masks, rescue, blocks, write."""
-        masks = self._read_masks(panel)
-        if not masks.index:
-            return
-        self._write_scenes(panel, masks, writer)
-        outputs: dict[str, tuple[Window, NDArray[np.uint16], NDArray[np.uint16]]] = {}
-        pending: dict[Future[None], str] = {}
-        for band, gsd in self.bands.items():
-            region = panel.region(gsd)
-            if region is None:
-                continue
-            masks.planes(gsd)
-            job = BandJob(
-                reader=self.reader, zone=self.zone, band=band, gsd_m=gsd, entries=self.order, limits=self.limits,
-                masks=masks, scratch=self.scratch, placements=self.placements,
-            )  # fmt: skip
-            outputs[band] = (region, np.zeros(region.shape, np.uint16), np.zeros(region.shape, np.uint16))
-            for block in blocks_of(panel, gsd):
-                pending[self.pool.submit(self._reduce, job, block, outputs[band])] = band
-        self._write_bands(pending, outputs, writer)
+    def settle(self) -> None:
+        """Read and settle the masks."""
+        request = self.request
+        first = self.sources[0].extent if self.sources else Window(x0=0, y0=0, x1=6, y1=6)
+        self.layers = Layers(
+            windows=request.windows, origin=(first.y0 // 6 * 6, first.x0 // 6 * 6), gsd_m=mask_gsd(self.scenes),
+            order=entries(self.scenes, zone=self.zone), limits=limits_of(request), most_nbytes=self.shares.mask_nbytes,
+        )  # fmt: skip
+        masks = Masks(self.reader, self.zone, request.ground, self.layers.gsd_m, self.placements)
 
-    def _write_scenes(self, panel: PanelCut, masks: PanelMasks, writer: CompositeWriter) -> None:
-        """Which scenes are clear where, for whoever asks what stands behind a candidate."""
-        region = panel.region(self.mask_gsd)
-        if region is not None:
-            rows, cols = region.slices_in(masks.window)
-            planes = [masks.index.get(scene_key(scene)) for scene in self.scenes]
-            bits = pack(masks.states[:, rows, cols], planes, COVERED | CLEAR)
-            writer.write_scenes([scene.id for scene in self.scenes], self.mask_gsd, region, bits)
-
-    def _reduce(
-        self, job: BandJob, block: Window, output: tuple[Window, NDArray[np.uint16], NDArray[np.uint16]]
-    ) -> None:
-        region, medians, counts = output
-        with self.reader.session():
-            rows, cols = block.slices_in(region)
-            medians[rows, cols], counts[rows, cols] = reduce_block(job, block)
-
-    def _write_bands(
-        self, pending: dict[Future[None], str],
-        outputs: dict[str, tuple[Window, NDArray[np.uint16], NDArray[np.uint16]]], writer: CompositeWriter,
-    ) -> None:  # fmt: skip
-        """Write each band as soon as its last block is reduced."""
-        left: dict[str, int] = defaultdict(int)
-        for band in pending.values():
-            left[band] += 1
-        for future in as_completed(list(pending)):
-            future.result()
-            band = pending.pop(future)
-            left[band] -= 1
-            if not left[band]:
-                writer.write(band, *outputs.pop(band))
-
-    def _read_masks(self, panel: PanelCut) -> PanelMasks:
-        """The panel's masks, bare ground rescued; looks that no pixel counts are not read."""
-        near = {scene_key(scene) for scene in self._near(panel.window)}
-        order = [entry for entry in self.order if any(scene_key(scene) in near for scene in entry.scenes)]
-        core = panel.window.at(6).times(6)
-        shape = core.buffer(MARGIN_PX).at(self.mask_gsd // 10).shape
-        index: dict[SceneKey, int] = {}
-        masks = PanelMasks(core=core, gsd_m=self.mask_gsd, index=index, states=np.zeros((len(near), *shape), np.uint8))
-        most = self.limits.most if self.limits else ALL_LOOKS
-        tally = Tally(most=most, seen=np.zeros(shape, np.uint16), called=np.zeros(shape, np.uint16))
-        asked: dict[str, Entry] = {}
-        step = max(len(order), 1) if self.limits is None else 4 * self.request.threads
-        for start in range(0, len(order), step):
-            if tally.full:
-                break
-            batch = order[start : start + step]
-            fresh = {entry.look: entry for entry in batch if entry.look not in asked}
-            self._read_looks(list(fresh.values()), near, masks, index)
-            asked |= fresh
-            for entry in batch:
-                planes, classes = masks.look(entry)
-                if planes:
-                    states = masks.states[planes[0] : planes[0] + 1] if len(planes) == 1 else masks.states[planes]
-                    tally.add(states, classes, entry.cloud_class)
-        self._rescue(panel, masks, list(asked.values()), tally.suspect)
-        return masks
-
-    def _read_looks(
-        self, looks: Sequence[Entry], near: set[SceneKey], masks: PanelMasks, index: dict[SceneKey, int]
-    ) -> None:
-        """Read the masks of whole looks side by side; a granule whose mask cannot be read is left out."""
-        scenes = [scene for entry in looks for scene in entry.scenes if scene_key(scene) in near]
-        first = max(index.values(), default=-1) + 1
-
-        def read(place: int, scene: Scene) -> bool:
+        def put(scene: Scene, plane: int, store: MaskStore) -> bool:
             with self.reader.session():
                 try:
-                    self.masks.read(scene, masks.window, masks.states[place])
+                    for window in self.layers.strips(MASK_ROWS_PX):
+                        states = np.empty(window.shape, np.uint8)
+                        masks.read(scene, window, states)
+                        store.put(plane, window, states)
                 except AssetError as error:
                     hrefs = {asset.href: name for name, asset in scene.assets.items()}
                     self.reader.fault(scene, hrefs.get(error.href, mask_asset(scene)), error.reason)
                     return False
             return True
 
-        good = self.pool.map(read, range(first, first + len(scenes)), scenes)
-        for place, (scene, had) in enumerate(zip(scenes, list(good), strict=True), first):
-            if had:
-                index[scene_key(scene)] = place
+        def announce(scene: Scene) -> None:
+            for window in self.layers.strips(MASK_ROWS_PX):
+                masks.read_ahead(scene, window)
 
-    def _rescue(self, panel: PanelCut, masks: PanelMasks, looks: Sequence[Entry], suspect: NDArray[np.bool_]) -> None:
-        rescued = masks.rescue(looks, suspect)
-        factor = self.mask_gsd // 10
-        region = panel.region(self.mask_gsd)
+        self.layers.read(self.scenes, put, announce, self.pool)
         # Margins are counted by the tiles they belong to.
-        own = region.intersect(self.request.tile.core.at(factor)) if region else None
-        if own is not None:
-            rows, cols = own.slices_in(masks.core.at(factor))
-            self.rescued_px += int(rescued[rows, cols].sum()) * factor**2
+        self.rescued_px = self.layers.settle(self.bands.values(), request.tile.core, self.pool)
 
+    def write_scenes(self, writer: CompositeWriter) -> None:
+        """Which scenes are clear where, for whoever asks what stands behind a candidate."""
+        ids, store, gsd = [scene.id for scene in self.scenes], self.layers.stores[self.layers.gsd_m], self.layers.gsd_m
+        planes = [self.layers.index.get(scene_key(scene)) for scene in self.scenes]
+        for window in self.layers.strips(SCENE_ROWS_PX):
+            part = window.intersect(store.window)
+            if part is None:
+                continue
+            for byte in range(0, len(planes), 8):
+                states = np.zeros((len(planes[byte : byte + 8]), *part.shape), np.uint8)
+                for state, plane in zip(states, planes[byte : byte + 8], strict=True):
+                    if plane is not None:
+                        store.get(plane, part, state)
+                writer.write_scenes(ids, gsd, part, pack(states, COVERED | CLEAR), byte // 8)
 
-def _limits(request: CompositeRequest) -> Limits | None:
-    if request.looks is None and request.max_looks is None:
-        return None
-    looks = request.looks or ALL_LOOKS
-    return Limits(looks=looks, most=request.max_looks or min(3 * looks, ALL_LOOKS))
+    def write_bands(self, writer: CompositeWriter, on_progress: Callable[[float], None]) -> None:
+        """Reduce every block of every band, one band after the other, and hand it to the writer."""
+        parts = cut(self.request.windows, self.sources)
+        scratch = Scratch(self.shares.stack_nbytes)
+        jobs = [
+            (job, block)
+            for job in self._band_jobs(scratch) for part in parts for block in blocks_of(part, job.gsd_m)
+        ]  # fmt: skip
+        lock = threading.Lock()
+        ahead = Ahead(self.reader, jobs, most_nbytes=self.shares.ahead_nbytes)
+
+        def reduce(job: BandJob, block: Window) -> int:
+            with self.reader.session():
+                ahead.top_up()
+                median, count = reduce_block(job, block)
+            with lock:
+                writer.write(job.band, block, median, count)
+            return block.width_px * block.height_px
+
+        whole = sum(block.width_px * block.height_px for _, block in jobs)
+        done = 0
+        for future in as_completed([self.pool.submit(reduce, *one) for one in jobs]):
+            done += future.result()
+            on_progress(done / whole)
+
+    def _band_jobs(self, scratch: Scratch) -> Iterator[BandJob]:
+        for band, gsd in self.bands.items():
+            yield BandJob(
+                reader=self.reader, zone=self.zone, band=band, gsd_m=gsd, layers=self.layers, scratch=scratch,
+                placements=self.placements,
+            )  # fmt: skip

@@ -137,7 +137,17 @@ class Masks:
             pixels = self._reader.read(scene, asset, source)
             states = _scl_states()[pixels] if kind == "scl" else _of_data(pixels, scene.assets[asset].nodata)
         rows, cols = placement.target.slices_in(Window(x0=0, y0=0, x1=window.width_px, y1=window.height_px))
-        out[rows, cols] = placement.apply(states.astype(np.uint16), 0)
+        out[rows, cols] = placement.apply(states, 0)
+
+    def read_ahead(self, scene: Scene, window: Window) -> None:
+        """Ask for what `read` will want; a file that cannot be had is found out there."""
+        asset = mask_asset(scene)
+        try:
+            placement = self._placements.get(self._reader.grid(scene, asset), self._zone, self._gsd_m, window)
+            if placement is not None and mask_kind(scene) != "s2cloudless":
+                self._reader.read_ahead(scene, asset, placement.source)
+        except AssetError:
+            return
 
     def _cloudless(self, scene: Scene, asset: str, source: Window) -> NDArray[np.uint8]:
         key = (scene.collection, scene.id)
@@ -198,7 +208,7 @@ class Masks:
         return self._reader.read_mean(scene, band, own, factor // ratio).astype(np.float64)
 
 
-def _of_data(pixels: NDArray[np.uint16], nodata: int) -> NDArray[np.uint8]:
+def _of_data(pixels: NDArray[np.generic], nodata: int) -> NDArray[np.uint8]:
     """Without a mask every pixel of the file is clear: each band's own nodata is the judge of it."""
     return np.where(pixels == nodata, CLEAR, COVERED | CLEAR).astype(np.uint8)
 

@@ -11,10 +11,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["CLEAR", "CLOUD", "COVERED", "masked_median", "open_look", "put_first", "put_limited", "put_more", "wants"]
+__all__ = ["CLEAR", "CLOUD", "COVERED", "SELECTED", "masked_median", "put", "select"]
 
-COVERED, CLEAR, CLOUD = 1, 2, 4
-"""Bits of a granule's state at a mask pixel: it has data; it is usable; the mask calls it cloud (not shadow)."""
+COVERED, CLEAR, CLOUD, SELECTED = 1, 2, 4, 8
+"""Bits of a granule's state at a mask pixel: it has data; it is usable; the mask calls it cloud (not shadow); the
+pixel takes its value of the look from this granule."""
 
 LANES = 128
 """Pixels sorted at once: with a hundred looks the scratch still fits the first two caches."""
@@ -107,140 +108,75 @@ def _spread(state: NDArray[np.uint8], row: int, column: int, factor: int, out: N
 
 
 @njit(nogil=True, cache=True)
-def put_first(
-    dn: NDArray[np.uint16], state: NDArray[np.uint8], at: tuple[int, int, int], nodata: int, shift: int,
-    out: NDArray[np.uint16],
-) -> None:  # fmt: skip
-    """Set `out` to the stored value where the granule is clear and has data, else 0.
+def put(
+    dn: NDArray[np.uint16], state: NDArray[np.uint8], at: tuple[int, int, int], coding: tuple[int, int],
+    fresh: bool, out: NDArray[np.uint16],  # noqa: FBT001  a kernel
+) -> bool:  # fmt: skip
+    """Set `out` to the stored value where the granule is selected and has data.
 
     Args:
         dn: (row, column).
         state: the granule's mask.
         at: row and column of dn's first pixel in the mask, counted in dn's pixels, and dn pixels per mask pixel.
-        nodata: DN that is no value.
-        shift: stored value minus DN.
-        out: (row, column).
+        coding: the DN that is no value, and stored value minus DN.
+        fresh: whether the rest becomes 0, else it is left.
+        out: (row, column) of a look.
+
+    Returns:
+        Whether a pixel was selected in vain, or has a value where the mask knew of none: then the selection is wrong.
     """
     rows, cols = dn.shape
     mask = np.empty(cols, np.uint8)
-    absent, step, top, low = np.int32(nodata), np.int32(shift), np.int32(65535), np.int32(1)
+    absent, step, top, low = np.int32(coding[0]), np.int32(coding[1]), np.int32(65535), np.int32(1)
+    wrong = np.uint8(0)
     for y in range(rows):
         if y == 0 or (at[0] + y) % at[2] == 0:
             _spread(state, at[0] + y, at[1], at[2], mask)
         source, target = dn[y], out[y]
         for x in range(cols):
             value = np.int32(source[x])
-            stored = np.int32(min(max(np.int32(value + step), low), top))
-            usable = (mask[x] & np.uint8(CLEAR)) != 0 and value != absent
-            target[x] = np.uint16(stored) if usable else np.uint16(0)
+            stored = np.uint16(min(max(np.int32(value + step), low), top))
+            has, chosen = value != absent, (mask[x] & np.uint8(SELECTED)) != 0
+            target[x] = stored if has & chosen else (np.uint16(0) if fresh else target[x])
+            wrong |= np.uint8(chosen & (has != ((mask[x] & np.uint8(COVERED)) != 0)))
+    return wrong != 0
 
 
 @njit(nogil=True, cache=True)
-def put_more(
-    dn: NDArray[np.uint16], state: NDArray[np.uint8], at: tuple[int, int, int], nodata: int, shift: int,
-    out: NDArray[np.uint16],
+def select(
+    states: NDArray[np.uint8], classes: NDArray[np.int64], limits: tuple[int, int, int],
+    count: NDArray[np.uint16], seen: NDArray[np.uint16],
 ) -> None:  # fmt: skip
-    """As `put_first`, but only where `out` is still 0: a later granule of the same look."""
-    rows, cols = dn.shape
-    mask = np.empty(cols, np.uint8)
-    for y in range(rows):
-        if y == 0 or (at[0] + y) % at[2] == 0:
-            _spread(state, at[0] + y, at[1], at[2], mask)
-        for x in range(cols):
-            if out[y, x] == 0 and dn[y, x] != nodata and mask[x] & CLEAR:
-                stored = np.int64(min(max(np.int64(dn[y, x]) + shift, np.int64(1)), np.int64(65535)))
-                out[y, x] = np.uint16(stored)
+    """Mark in an entry of the order which granule each pixel takes its value from, if it takes one.
 
-
-@njit(nogil=True, cache=True)
-def wants(blank: NDArray[np.uint16], state: NDArray[np.uint8], at: tuple[int, int, int]) -> bool:
-    """Whether some pixel where `blank` is 0 is clear in this granule."""
-    rows, cols = blank.shape
-    mask = np.empty(cols, np.uint8)
-    for y in range(rows):
-        if y == 0 or (at[0] + y) % at[2] == 0:
-            _spread(state, at[0] + y, at[1], at[2], mask)
-        some = False
-        for x in range(cols):
-            some |= blank[y, x] == 0 and (mask[x] & CLEAR) != 0
-        if some:
-            return True
-    return False
-
-
-@njit(nogil=True, cache=True)
-def open_look(  # noqa: PLR0913, PLR0917  a kernel takes plain arrays
-    states: NDArray[np.uint8], classes: NDArray[np.int64], at: tuple[int, int, int], limits: tuple[int, int, int],
-    count: NDArray[np.uint16], seen: NDArray[np.uint16], closed: NDArray[np.uint16],
-) -> bool:  # fmt: skip
-    """Mark the pixels at which an entry of the order still counts.
-
-    An entry counts at a pixel when the best class among the look's granules that cover the pixel is the entry's, the
-    pixel has been covered by fewer than M looks before, and it has fewer than K values. Where no mask says whether a
-    look covers the pixel (clear, but not covered), the band's own nodata will, and the look does not count for M.
+    An entry stands at a pixel when the best class among the look's granules that cover the pixel is the entry's. It
+    counts when the pixel has been covered by fewer than M looks before; its value is taken, from the first granule that
+    is clear, when the pixel has fewer than K. A granule that is clear where no mask says whether it covers the pixel is
+    selected and not counted: the band's own nodata will tell.
 
     Args:
-        states: (granule, y, x) masks of the look's granules.
+        states: (granule, row, column) masks of the look's granules; SELECTED is added.
         classes: (granule,) their cloud classes.
-        at: as in `put_first`.
         limits: the entry's class, K, M.
-        count: (row, column) values so far.
-        seen: (row, column) covering looks so far, updated.
-        closed: (row, column), overwritten: 0 where the entry counts.
-
-    Returns:
-        Whether it counts anywhere.
+        count: (row, column) values so far; updated.
+        seen: (row, column) covering looks so far; updated.
     """
-    rows, cols = count.shape
-    mask = np.empty(cols, np.uint8)
-    best = np.empty(cols, np.uint8)
-    known = np.empty(cols, np.uint8)
-    wanted, most_values, most_seen = np.uint8(limits[0]), np.uint16(limits[1]), np.uint16(limits[2])
-    total = 0
+    granules, rows, cols = states.shape
     for y in range(rows):
-        if y == 0 or (at[0] + y) % at[2] == 0:
-            best[:] = 9
-            known[:] = 0
-            for granule in range(states.shape[0]):
-                _spread(states[granule], at[0] + y, at[1], at[2], mask)
-                own = np.uint8(classes[granule])
-                for x in range(cols):
-                    best[x] = own if (mask[x] & (COVERED | CLEAR)) != 0 and own < best[x] else best[x]
-                    known[x] = known[x] | (mask[x] & COVERED)
-        counts, views, shut = count[y], seen[y], closed[y]
         for x in range(cols):
-            here = best[x] == wanted and (views[x] < most_seen or known[x] == 0)
-            views[x] = np.uint16(views[x] + np.uint16(here and known[x] != 0))
-            opened = here and counts[x] < most_values
-            shut[x] = np.uint16(not opened)
-            total += opened
-    return total > 0
+            best, known, first = 9, 0, -1
+            for granule in range(granules):
+                state = states[granule, y, x]
+                known |= state & COVERED
+                if state & (COVERED | CLEAR) and classes[granule] < best:
+                    best = classes[granule]
+                if state & CLEAR and first < 0:
+                    first = granule
+            if best != limits[0] or (known and seen[y, x] >= limits[2]):
+                continue
+            seen[y, x] += np.uint16(known)
+            if first >= 0 and count[y, x] < limits[1]:
+                states[first, y, x] |= SELECTED
+                count[y, x] += np.uint16(known)
 
 
-@njit(nogil=True, cache=True)
-def put_limited(  # noqa: PLR0913, PLR0917  a kernel takes plain arrays
-    dn: NDArray[np.uint16], state: NDArray[np.uint8], at: tuple[int, int, int], coding: tuple[int, int],
-    closed: NDArray[np.uint16], stack: NDArray[np.uint16], count: NDArray[np.uint16],
-) -> None:  # fmt: skip
-    """Append a value at every open pixel where the granule is clear and has data, and close the pixel.
-
-    Args:
-        dn: (row, column).
-        state: the granule's mask.
-        at: as in `put_first`.
-        coding: nodata and shift, as in `put_first`.
-        closed: (row, column), 0 where open; updated.
-        stack: (slot, row, column), filled from slot 0 at every pixel.
-        count: (row, column) slots filled; updated.
-    """
-    rows, cols = dn.shape
-    mask = np.empty(cols, np.uint8)
-    for y in range(rows):
-        if y == 0 or (at[0] + y) % at[2] == 0:
-            _spread(state, at[0] + y, at[1], at[2], mask)
-        for x in range(cols):
-            if closed[y, x] == 0 and dn[y, x] != coding[0] and mask[x] & CLEAR:
-                stored = np.int64(min(max(np.int64(dn[y, x]) + coding[1], np.int64(1)), np.int64(65535)))
-                stack[count[y, x], y, x] = np.uint16(stored)
-                count[y, x] += np.uint16(1)
-                closed[y, x] = 1

@@ -1,111 +1,30 @@
-"""Pixels out of files: one dataset per thread, retries where the network is, and a fault instead of an exception."""
+"""Pixels out of files: the direct reader where it knows the format, GDAL for the rest, a fault instead of an exception.
 
-import os
+A file's header is read once a unit, whatever the thread. Blocks of remote files can be asked for ahead of time, so that
+many are on their way while others are inflated.
+"""
+
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
-from rasterio.windows import Window as RasterWindow
 
-from scanner.errors import AssetError, InputError
+from scanner.composite.fetch import Fetcher, Place
+from scanner.composite.gdal_read import Datasets, gdal_path
+from scanner.composite.inflate import Inflater, blocks_in
+from scanner.composite.tiff import HEAD_NBYTES, Grid, Layout, layout_of
+from scanner.errors import AssetError
 from scanner.types import Fault, Scene
 from tiling import Window
 
-__all__ = ["Grid", "Reader", "gdal_path", "is_remote"]
+__all__ = ["Counters", "Reader"]
 
-DATASETS_PER_THREAD = 160
-"""Open files a thread keeps: two threads stay below the usual limit of 1024 descriptors, a season's looks stay open."""
-
-BLOCK_CACHE_BYTES = 16 * 1024 * 1024
-"""GDAL's block cache: every block is read once, so a larger one only costs. rasterio takes bytes, not megabytes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """Where a file's pixels lie, and in which blocks."""
-
-    crs: str
-    """`EPSG:code`, or WKT where there is no code."""
-    x0: float
-    """Left edge, CRS units."""
-    y0: float
-    """Top edge, CRS units."""
-    dx: float
-    """Pixel width, CRS units."""
-    dy: float
-    """Pixel height, CRS units, negative: rows go down."""
-    width_px: int
-    """Columns."""
-    height_px: int
-    """Rows."""
-    block: tuple[int, int]
-    """(rows, columns) of an internal block."""
-    itemsize: int
-    """Bytes of a pixel in the file."""
-    overviews: tuple[int, ...]
-    """Factors of the reduced copies inside the file."""
-
-    @property
-    def window(self) -> Window:
-        """All pixels of the file."""
-        return Window(x0=0, y0=0, x1=self.width_px, y1=self.height_px)
-
-    def nbytes_of(self, window: Window) -> int:
-        """Bytes inflated to read a window: whole blocks."""
-        rows, cols = self.block
-        down = -(-window.y1 // rows) - window.y0 // rows
-        across = -(-window.x1 // cols) - window.x0 // cols
-        return down * across * rows * cols * self.itemsize
-
-
-def is_remote(href: str) -> bool:
-    """Whether reading it goes over a network."""
-    return href.startswith(("http://", "https://", "s3://", "/vsicurl/", "/vsis3/"))
-
-
-def gdal_path(href: str) -> str:
-    """The path by which GDAL reads ranges of it."""
-    if href.startswith(("http://", "https://")):
-        return f"/vsicurl/{href}"
-    if href.startswith("s3://"):
-        return f"/vsis3/{href.removeprefix('s3://')}"
-    return href.removeprefix("file://")
-
-
-def _signed(scene: Scene, href: str) -> str:
-    if scene.signer is None:
-        return href
-    try:
-        import planetary_computer  # noqa: PLC0415
-    except ImportError:
-        raise InputError(
-            f"scene {scene.id}: its files must be signed by the package planetary-computer, which is not installed; "
-            "pip install planetary-computer"
-        ) from None
-    return str(planetary_computer.sign(href))
-
-
-def _options() -> dict[str, Any]:
-    """GDAL's settings, with HTTP's retries (429, 5xx, broken connections) left to GDAL: exponential with jitter."""
-    options: dict[str, Any] = {
-        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_CACHEMAX": BLOCK_CACHE_BYTES, "GDAL_NUM_THREADS": "1",
-        "GDAL_HTTP_MAX_RETRY": "3", "GDAL_HTTP_RETRY_DELAY": "0.4", "GDAL_HTTP_TIMEOUT": "60",
-        "GDAL_HTTP_CONNECTTIMEOUT": "15", "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
-        "GDAL_INGESTED_BYTES_AT_OPEN": "32768", "GDAL_HTTP_MULTIPLEX": "YES", "AWS_REQUEST_PAYER": "requester",
-        "GDAL_PAM_ENABLED": "NO",
-    }  # fmt: skip
-    if not any(os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")):
-        options["AWS_NO_SIGN_REQUEST"] = "YES"
-    return options
+AssetKey = tuple[str, str, str]
 
 
 @dataclass(slots=True)
@@ -122,29 +41,43 @@ class Counters:
     """By scene and asset, the first of each."""
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One asset, opened."""
+
+    place: Place
+    """Where it lies."""
+    grid: Grid
+    """Where its pixels lie."""
+    layout: Layout | None
+    """None: GDAL reads it."""
+
+
 class Reader:
     """Reads windows of scenes' assets from any thread. Close it when the threads are done."""
 
     def __init__(self) -> None:
         self.counters = Counters()
-        self._local = threading.local()
+        self.fetcher = Fetcher()
+        self._inflater = Inflater()
+        self._datasets = Datasets()
         self._lock = threading.Lock()
-        self._open: dict[int, Any] = {}
-        self._grids: dict[tuple[str, str, str], Grid] = {}
-        self._dead: dict[tuple[str, str, str], str] = {}
+        self._files: dict[AssetKey, _File] = {}
+        self._heads: dict[AssetKey, Future[list[Any]]] = {}
+        self._ahead: dict[tuple[AssetKey, Window], tuple[Future[list[Any]], int]] = {}
+        self.nbytes_ahead = 0
+        self._dead: dict[AssetKey, str] = {}
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Settings for the reads of this thread."""
-        with rasterio.Env(**_options()):
+        """GDAL's settings for the reads of this thread."""
+        with self._datasets.session():
             yield
 
     def close(self) -> None:
-        """Close every dataset of every thread."""
-        with self._lock:
-            for dataset in self._open.values():
-                dataset.close()
-            self._open.clear()
+        """Close every file."""
+        self.fetcher.close()
+        self._datasets.close()
 
     def grid(self, scene: Scene, asset: str) -> Grid:
         """Where the asset's pixels lie.
@@ -152,33 +85,76 @@ class Reader:
         Raises:
             AssetError: there is no such asset, or it cannot be opened.
         """
-        key = (scene.collection, scene.id, asset)
-        if key not in self._grids:
-            self._dataset(scene, asset)
-        return self._grids[key]
+        return self._file(scene, asset).grid
 
-    def read(self, scene: Scene, asset: str, window: Window) -> NDArray[np.uint16]:
-        """The window's DN; negative DN become 0.
+    def open_ahead(self, assets: Iterable[tuple[Scene, str]]) -> None:
+        """Ask for the headers of remote files that will be opened soon."""
+        for scene, name in assets:
+            key = _key(scene, name)
+            if name in scene.assets and key not in self._files and key not in self._heads:
+                place = _place(scene, name)
+                if place.is_remote and not _is_for_gdal(place):
+                    self._heads[key] = self.fetcher.submit(place, [(0, HEAD_NBYTES)])
+
+    def read_ahead(self, scene: Scene, asset: str, window: Window) -> None:
+        """Ask for the blocks of a remote file that `read` will want for this window.
+
+        Raises:
+            AssetError: the asset cannot be opened.
+        """
+        file, key = self._file(scene, asset), (_key(scene, asset), window)
+        if file.layout is None or not file.place.is_remote or key in self._ahead:
+            return
+        ranges = _ranges(file.layout, window)
+        nbytes = sum(stop - start for start, stop in ranges)
+        with self._lock:
+            self.nbytes_ahead += nbytes
+            self._ahead[key] = (self.fetcher.submit(file.place, ranges), nbytes)
+
+    def read(
+        self, scene: Scene, asset: str, window: Window, *, out: NDArray[np.uint8] | None = None
+    ) -> NDArray[Any]:
+        """The window's DN as uint8 or uint16, as the file holds them; signed files become uint16, negative DN 0.
+
+        Args:
+            scene: whose file.
+            asset: which.
+            window: pixels of the file.
+            out: bytes that may be used for the result.
 
         Raises:
             AssetError: the asset cannot be opened or the window cannot be read.
         """
-        pixels = self._read(scene, asset, window, out_shape=window.shape)
-        grid = self.grid(scene, asset)
-        self._count(grid.nbytes_of(window), pixels.size * grid.itemsize)
+        file = self._file(scene, asset)
+        dtype = np.dtype(np.uint16) if file.layout is None else file.layout.dtype
+        pixels = _shaped(out, window.shape, dtype)
+        try:
+            if file.layout is None:
+                self._by_gdal(file.place, window, pixels)
+            else:
+                self._direct(file.place, file.layout, window, pixels, self._arrived(_key(scene, asset), window))
+        except (OSError, ValueError) as error:
+            raise AssetError(file.place.href, str(error)) from None
+        self._count(file.grid.nbytes_of(window), pixels.size * file.grid.itemsize)
         return pixels
 
     def read_mean(self, scene: Scene, asset: str, window: Window, factor: int) -> NDArray[np.uint16]:
-        """Mean DN over squares of `factor` pixels; the window is a whole number of squares.
+        """Mean DN over squares of `factor` pixels, from overviews where there are; the window is whole squares.
 
         Raises:
             AssetError: the asset cannot be opened or the window cannot be read.
         """
-        shape = (window.height_px // factor, window.width_px // factor)
-        pixels = self._read(scene, asset, window, out_shape=shape)
-        grid = self.grid(scene, asset)
-        level = max((one for one in grid.overviews if one <= factor), default=1)
-        self._count(grid.nbytes_of(window.at(level)), window.width_px * window.height_px * grid.itemsize // level**2)
+        file = self._file(scene, asset)
+        pixels = np.empty((window.height_px // factor, window.width_px // factor), np.uint16)
+        key = file.place.href
+        try:
+            self._by_gdal(file.place, window, pixels)
+            overviews = self._datasets.overviews(key, lambda: self._path(file.place))
+        except (OSError, ValueError) as error:
+            raise AssetError(key, str(error)) from None
+        level = max((one for one in overviews if one <= factor), default=1)
+        needed = window.width_px * window.height_px * file.grid.itemsize // level**2
+        self._count(file.grid.nbytes_of(window.at(level)), needed)
         return pixels
 
     def fault(self, scene: Scene, asset: str, reason: str) -> None:
@@ -194,85 +170,93 @@ class Reader:
             self.counters.nbytes_needed += needed
             self.counters.requests += 1
 
-    def _read(self, scene: Scene, asset: str, window: Window, out_shape: tuple[int, int]) -> NDArray[np.uint16]:
+    def _path(self, place: Place) -> str:
+        return gdal_path(self.fetcher.signed(place))
+
+    def _by_gdal(self, place: Place, window: Window, out: NDArray[Any]) -> None:
         for attempt in (1, 2):
-            dataset = self._dataset(scene, asset)
             try:
-                pixels: NDArray[np.uint16] = dataset.read(
-                    1, window=RasterWindow(window.x0, window.y0, window.width_px, window.height_px),
-                    out=np.empty(out_shape, np.uint16), resampling=Resampling.average,
-                )  # fmt: skip
-            except (RasterioError, OSError) as error:
-                self._forget(scene, asset)
+                self._datasets.read(place.href, lambda: self._path(place), window, out)
+            except OSError:
                 # A signed address may have expired while the file was open: sign and open once more.
-                if scene.signer is None or attempt == 2:
-                    raise AssetError(scene.assets[asset].href, _reason(error)) from None
+                if place.signer is None or attempt == 2:
+                    raise
             else:
-                return pixels
-        raise AssertionError
+                return
 
-    def _cache(self) -> "OrderedDict[tuple[str, str, str], Any]":
-        cache: OrderedDict[tuple[str, str, str], Any] | None = getattr(self._local, "cache", None)
-        if cache is None:
-            cache = self._local.cache = OrderedDict()
-        return cache
-
-    def _forget(self, scene: Scene, asset: str) -> None:
-        self._shut(self._cache().pop((scene.collection, scene.id, asset)))
-
-    def _shut(self, dataset: Any) -> None:
+    def _arrived(self, key: AssetKey, window: Window) -> "Future[list[Any]] | None":
         with self._lock:
-            self._open.pop(id(dataset), None)
-        dataset.close()
+            found = self._ahead.pop((key, window), None)
+            self.nbytes_ahead -= found[1] if found else 0
+        return found[0] if found else None
 
-    def _dataset(self, scene: Scene, asset: str) -> Any:
-        key = (scene.collection, scene.id, asset)
-        cache = self._cache()
-        if key in cache:
-            cache.move_to_end(key)
-            return cache[key]
+    def _direct(
+        self, place: Place, layout: Layout, window: Window, out: NDArray[Any], ahead: "Future[list[Any]] | None"
+    ) -> None:
+        blocks = blocks_in(layout, window)
+        parts = ahead.result() if ahead else self.fetcher.get(place, _ranges(layout, window))
+        for block, data in zip(blocks, parts, strict=True):
+            self._inflater.put(layout, block, data, window, out)
+
+    def _file(self, scene: Scene, asset: str) -> _File:
+        key = _key(scene, asset)
+        found = self._files.get(key)
+        if found is not None:
+            return found
         if asset not in scene.assets:
             raise AssetError(scene.id, f"the scene has no asset {asset}")
-        href = scene.assets[asset].href
-        if key in self._dead:
-            raise AssetError(href, self._dead[key])
-        while len(cache) >= DATASETS_PER_THREAD:
-            self._shut(cache.popitem(last=False)[1])
-        try:
-            dataset = rasterio.open(gdal_path(_signed(scene, href)))
-            # Its georeference costs as much as opening it: asked once a unit, not once a thread.
-            grid = self._grids.get(key) or _grid_of(dataset)
-        except (RasterioError, OSError, ValueError) as error:
-            self._dead[key] = _reason(error)
-            raise AssetError(href, self._dead[key]) from None
-        cache[key] = dataset
+        place = _place(scene, asset)
+        if key not in self._dead:
+            try:
+                return self._files.setdefault(key, self._open(place, self._heads.pop(key, None)))
+            except (OSError, ValueError) as error:
+                self._dead[key] = str(error)
+        raise AssetError(place.href, self._dead[key])
+
+    def _open(self, place: Place, head: "Future[list[Any]] | None") -> _File:
+        layout = None if _is_for_gdal(place) else layout_of(_Head(self.fetcher, place, head).read)
+        grid = layout.grid if layout else self._datasets.grid(place.href, lambda: self._path(place))
         with self._lock:
-            self._open[id(dataset)] = dataset
-            self._grids.setdefault(key, grid)
             self.counters.requests += 1
-        return dataset
+        return _File(place, grid, layout)
 
 
-def _reason(error: BaseException) -> str:
-    """One line: GDAL's own word lies in the cause."""
-    return " ".join(str(error.__cause__ or error).split())[:300] or type(error).__name__
+@dataclass(slots=True)
+class _Head:
+    """Reads a file's beginning, which may be on its way already."""
+
+    fetcher: Fetcher
+    place: Place
+    ahead: "Future[list[Any]] | None"
+
+    def read(self, start: int, stop: int) -> Any:
+        """Bytes from a position up to another."""
+        if (start, stop) == (0, HEAD_NBYTES) and self.ahead is not None:
+            return self.ahead.result()[0]
+        return self.fetcher.get(self.place, [(start, stop)])[0]
 
 
-def _grid_of(dataset: Any) -> Grid:
-    affine = dataset.transform
-    if dataset.crs is None:
-        raise ValueError("not a georeferenced raster: it has no CRS")
-    if affine.b or affine.d or affine.a <= 0 or affine.e >= 0:
-        raise ValueError(f"its pixels are not north-up: {tuple(affine)[:6]}")
-    rows, cols = dataset.block_shapes[0]
-    return Grid(
-        crs=_crs_name(dataset.crs.to_wkt()), x0=affine.c, y0=affine.f, dx=affine.a, dy=affine.e,
-        width_px=dataset.width, height_px=dataset.height, block=(rows, cols),
-        itemsize=np.dtype(dataset.dtypes[0]).itemsize, overviews=tuple(dataset.overviews(1)),
-    )  # fmt: skip
+def _key(scene: Scene, asset: str) -> AssetKey:
+    return scene.collection, scene.id, asset
 
 
-@lru_cache(maxsize=256)
-def _crs_name(wkt: str) -> str:
-    code = rasterio.crs.CRS.from_wkt(wkt).to_epsg()
-    return f"EPSG:{code}" if code else wkt
+def _place(scene: Scene, asset: str) -> Place:
+    return Place(href=scene.assets[asset].href, signer=scene.signer)
+
+
+def _is_for_gdal(place: Place) -> bool:
+    """JPEG 2000 by name, and GDAL's own ways to archives and memory."""
+    vsi = place.href.startswith("/vsi") and not place.href.startswith(("/vsicurl/", "/vsis3/"))
+    return vsi or place.href.split("?")[0].lower().endswith(".jp2")
+
+
+def _ranges(layout: Layout, window: Window) -> list[tuple[int, int]]:
+    starts = ((int(layout.starts[block]), int(layout.sizes[block])) for block in blocks_in(layout, window))
+    return [(start, start + size) for start, size in starts]
+
+
+def _shaped(out: NDArray[np.uint8] | None, shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    nbytes = shape[0] * shape[1] * dtype.itemsize
+    if out is None or out.nbytes < nbytes:
+        return np.empty(shape, dtype)
+    return out[:nbytes].view(dtype).reshape(shape)

@@ -1,38 +1,30 @@
-"""One block of one band: its looks read one after another into a buffer, and their median."""
+"""One block of one band: its selected looks read one after another into a buffer, and their median."""
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.composite.median import CLEAR, masked_median, open_look, put_first, put_limited, put_more, wants
+from scanner.composite.layers import Layers, View
+from scanner.composite.median import SELECTED, masked_median, put
 from scanner.composite.order import Entry
 from scanner.composite.read import Reader
-from scanner.composite.rescue import PanelMasks, Planes, scene_key
-from scanner.composite.warp import PlacementCache
+from scanner.composite.rescue import scene_key
+from scanner.composite.warp import Placement, PlacementCache
 from scanner.errors import AssetError
 from scanner.types import OFFSET_DN, Asset, Scene
 from tiling import Window
 
-__all__ = ["BandJob", "Limits", "Scratch", "reduce_block"]
+__all__ = ["BandJob", "Coding", "Granule", "Look", "Scratch", "reduce_block"]
 
 Pair = tuple[NDArray[np.uint16], NDArray[np.uint16]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How many looks a pixel takes."""
-
-    looks: int
-    """Clear looks at most (K)."""
-    most: int
-    """Covering looks among which they are sought (M)."""
-
-
 class Scratch:
-    """One reused stack per thread."""
+    """Reused memory, a set per thread."""
 
     def __init__(self, nbytes_per_thread: int) -> None:
         self.values_per_thread = max(nbytes_per_thread // 2, 1)
@@ -44,17 +36,48 @@ class Scratch:
 
     def stack(self, slots: int, shape: tuple[int, int]) -> NDArray[np.uint16]:
         """A stack (slot, row, column) that holds anything; the thread's next call takes it back."""
-        size = slots * shape[0] * shape[1]
-        buffer: NDArray[np.uint16] | None = getattr(self._local, "buffer", None)
-        if buffer is None or buffer.size < size:
-            self._local.buffer = None
-            buffer = self._local.buffer = np.empty(size, np.uint16)
-        return buffer[:size].reshape(slots, *shape)
+        return self._buffer("stack", slots * shape[0] * shape[1] * 2).view(np.uint16).reshape(slots, *shape)
+
+    def states(self, shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """A mask that holds anything; the thread's next call takes it back."""
+        return self._buffer("states", shape[0] * shape[1]).reshape(shape)
+
+    def pixels(self, nbytes: int) -> NDArray[np.uint8]:
+        """Bytes for the pixels of one look; the thread's next call takes them back."""
+        return self._buffer("pixels", nbytes)
+
+    def _buffer(self, name: str, nbytes: int) -> NDArray[np.uint8]:
+        buffer: NDArray[np.uint8] | None = getattr(self._local, name, None)
+        if buffer is None or buffer.size < nbytes:
+            setattr(self._local, name, None)
+            buffer = np.empty(nbytes, np.uint8)
+            setattr(self._local, name, buffer)
+        return buffer[:nbytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granule:
+    """A granule that a block takes values from."""
+
+    scene: Scene
+    """Which."""
+    plane: int
+    """Its mask."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """The selected granules of one look over a block."""
+
+    key: str
+    """Of the look."""
+    granules: tuple[Granule, ...]
+    """In the order in which values are taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BandJob:
-    """What every block of a band and panel shares."""
+    """What every block of a band shares."""
 
     reader: Reader
     """Reads."""
@@ -64,21 +87,40 @@ class BandJob:
     """Name."""
     gsd_m: int
     """Pixel size of the band in the composite."""
-    entries: tuple[Entry, ...]
-    """The global order."""
-    limits: Limits | None
-    """None: every look counts."""
-    masks: PanelMasks
-    """The panel's."""
+    layers: Layers
+    """The settled masks."""
     scratch: Scratch
     """Stacks."""
     placements: PlacementCache
     """Warps that other bands need too."""
 
     @property
-    def planes(self) -> Planes:
+    def view(self) -> View:
         """The masks at the band's size."""
-        return self.masks.planes(self.gsd_m)
+        return self.layers.view(self.gsd_m)
+
+    def looks(self, block: Window) -> list[Look]:
+        """The looks that a block (pixels of the band) takes values from, in the global order."""
+        view, found = self.view, {}
+        under = view.under(block)
+        for entry in self.layers.order:
+            if entry.look not in found:
+                found[entry.look] = Look(key=entry.look, granules=tuple(self._granules(entry, view, under)))
+        return [look for look in found.values() if look.granules]
+
+    def _granules(self, entry: Entry, view: View, under: Window) -> Iterator[Granule]:
+        for scene in entry.scenes:
+            plane = self.layers.index.get(scene_key(scene))
+            if plane is not None and self.band in scene.assets and view.store.any_of(plane, under) & SELECTED:
+                yield Granule(scene=scene, plane=plane)
+
+    def placement(self, scene: Scene, window: Window) -> Placement | None:
+        """How a window of the band is filled from a scene's file.
+
+        Raises:
+            AssetError: it cannot be opened.
+        """
+        return self.placements.get(self.reader.grid(scene, self.band), self.zone, self.gsd_m, window)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +133,11 @@ class Coding:
     """Stored value minus DN."""
     table: NDArray[np.uint16] | None
     """Stored value by DN, where the scale is not 1e-4; then shift is 0."""
+
+    @property
+    def pair(self) -> tuple[int, int]:
+        """As kernels take it."""
+        return self.nodata, self.shift
 
 
 @lru_cache(maxsize=256)
@@ -107,108 +154,73 @@ def coding_of(scale: float, offset: float, nodata: int) -> Coding:
 
 def reduce_block(job: BandJob, block: Window) -> Pair:
     """Median and number of clear looks of a block (pixels of the band), in strips of rows where memory asks for it."""
+    from scanner.composite.mend import mend  # noqa: PLC0415
+
     median, count = np.zeros(block.shape, np.uint16), np.zeros(block.shape, np.uint16)
-    rows, cols = job.planes.part(block)
-    clear = np.asarray((job.planes.states[:, rows, cols] & CLEAR).any(axis=(1, 2)))
-    slots = min(len(_looks(job, clear)), job.limits.looks if job.limits else 65535)
-    if slots == 0:
+    looks = job.looks(block)
+    if not looks:
         return median, count
+    slots = max(len(looks), job.layers.limits.looks) if job.layers.limited else len(looks)
     step = job.scratch.rows(slots, block.width_px)
     for top in range(0, block.height_px, step):
         bottom = min(top + step, block.height_px)
         strip = Window(x0=block.x0, y0=block.y0 + top, x1=block.x1, y1=block.y0 + bottom)
         stack = job.scratch.stack(slots, strip.shape)
-        fill = _fill_all if job.limits is None else _fill_limited
-        used = fill(job, strip, clear, stack)
+        used = len(looks)
+        if not _fill(job, strip, looks, stack):
+            stack[used:] = 0
+            mend(job, strip, looks, stack)
+            used = slots
         masked_median(stack[:used], median[top:bottom], count[top:bottom])
     return median, count
 
 
-def _looks(job: BandJob, clear: NDArray[np.bool_]) -> list[list[Scene]]:
-    """The looks that have something clear, each with its granules in order."""
-    looks: dict[str, list[Scene]] = {}
-    for entry in job.entries:
-        if entry.look not in looks:
-            looks[entry.look] = _here(job, entry, clear)
-    return [scenes for scenes in looks.values() if scenes]
+def _fill(job: BandJob, strip: Window, looks: list[Look], stack: NDArray[np.uint16]) -> bool:
+    """Every look into a slot of its own; returns whether every pixel got what it had selected."""
+    right = True
+    for slot, look in zip(stack, looks, strict=False):
+        fresh, good = True, True
+        for granule in look.granules:
+            found = read_pixels(job, strip, granule.scene)
+            good &= found is not None
+            if found is not None:
+                dn, target, coding = found
+                if fresh and target.shape != strip.shape:
+                    slot[...] = 0
+                    fresh = False
+                state, at = mask_of(job, strip, target, granule.plane)
+                out = slot[target.y0 : target.y1, target.x0 : target.x1]
+                good &= not put(dn, state, at, coding.pair, fresh, out)
+                fresh = False
+        if fresh:
+            slot[...] = 0
+        right &= good or not (job.layers.limited or len(look.granules) > 1)
+    return right
 
 
-def _here(job: BandJob, entry: Entry, clear: NDArray[np.bool_]) -> list[Scene]:
-    index = job.masks.index
-    return [s for s in entry.scenes if scene_key(s) in index and clear[index[scene_key(s)]] and job.band in s.assets]
+def mask_of(
+    job: BandJob, strip: Window, target: Window, plane: int
+) -> tuple[NDArray[np.uint8], tuple[int, int, int]]:
+    """The states under part of a strip, and where the part's first pixel lies in them."""
+    view = job.view
+    part = Window(x0=strip.x0 + target.x0, y0=strip.y0 + target.y0, x1=strip.x0 + target.x1, y1=strip.y0 + target.y1)
+    under = view.under(part)
+    states = job.scratch.states(under.shape)
+    view.store.get(plane, under, states)
+    return states, (part.y0 - under.y0 * view.factor, part.x0 - under.x0 * view.factor, view.factor)
 
 
-def _fill_all(job: BandJob, strip: Window, clear: NDArray[np.bool_], stack: NDArray[np.uint16]) -> int:
-    """Every look in a slot of its own; returns the slots used."""
-    used = 0
-    at = job.planes.at(strip.y0, strip.x0)
-    for scenes in _looks(job, clear):
-        slot = stack[used]
-        begun = False
-        for scene in scenes:
-            state = job.planes.states[job.masks.index[scene_key(scene)]]
-            if begun and not wants(slot, state, at):
-                continue
-            begun |= _put(job, strip, scene, state, slot, begun=begun)
-        used += begun
-    return used
-
-
-def _put(
-    job: BandJob, strip: Window, scene: Scene, state: NDArray[np.uint8], slot: NDArray[np.uint16], *, begun: bool
-) -> bool:
-    """Put one granule into a slot; False when it has nothing to give."""
-    found = _pixels(job, strip, scene)
-    if found is None:
-        return False
-    dn, target, coding = found
-    rows, cols = slice(target.y0, target.y1), slice(target.x0, target.x1)
-    at = job.planes.at(strip.y0 + target.y0, strip.x0 + target.x0)
-    if begun:
-        put_more(dn, state, at, coding.nodata, coding.shift, slot[rows, cols])
-        return True
-    if target.shape != strip.shape:
-        slot[...] = 0
-    put_first(dn, state, at, coding.nodata, coding.shift, slot[rows, cols])
-    return True
-
-
-def _fill_limited(job: BandJob, strip: Window, clear: NDArray[np.bool_], stack: NDArray[np.uint16]) -> int:
-    """The first K clear looks of every pixel among the first M that cover it; returns the slots used."""
-    limits, planes = job.limits, job.planes
-    if limits is None:
-        raise AssertionError
-    stack[...] = 0
-    count, seen, closed = (np.zeros(strip.shape, np.uint16) for _ in range(3))
-    at = planes.at(strip.y0, strip.x0)
-    for entry in job.entries:
-        granules, classes = job.masks.look(entry)
-        if not granules:
-            continue
-        states = planes.states[granules[0] : granules[0] + 1] if len(granules) == 1 else planes.states[granules]
-        if not open_look(states, classes, at, (entry.cloud_class, limits.looks, limits.most), count, seen, closed):
-            continue
-        for scene in _here(job, entry, clear):
-            state = planes.states[job.masks.index[scene_key(scene)]]
-            if not wants(closed, state, at) or (found := _pixels(job, strip, scene)) is None:
-                continue
-            dn, target, coding = found
-            rows, cols = slice(target.y0, target.y1), slice(target.x0, target.x1)
-            here = planes.at(strip.y0 + target.y0, strip.x0 + target.x0)
-            pair = (coding.nodata, coding.shift)
-            put_limited(dn, state, here, pair, closed[rows, cols], stack[:, rows, cols], count[rows, cols])
-    return int(count.max())
-
-
-def _pixels(job: BandJob, strip: Window, scene: Scene) -> tuple[NDArray[np.uint16], Window, Coding] | None:
+def read_pixels(job: BandJob, strip: Window, scene: Scene) -> tuple[NDArray[np.uint16], Window, Coding] | None:
     """DN of a granule over (part of) a strip, that part, and their coding; None when it has none or cannot be read."""
     asset: Asset = scene.assets[job.band]
     coding = coding_of(asset.scale, asset.offset, asset.nodata)
     try:
-        placement = job.placements.get(job.reader.grid(scene, job.band), job.zone, job.gsd_m, strip)
+        placement = job.placement(scene, strip)
         if placement is None:
             return None
-        dn = job.reader.read(scene, job.band, placement.source)
+        source = placement.source
+        scratch = job.scratch.pixels(source.height_px * source.width_px * 2)
+        dn = job.reader.read(scene, job.band, source, out=scratch)
     except AssetError as error:
         job.reader.fault(scene, job.band, error.reason)
         return None

@@ -9,13 +9,16 @@ import shapely
 from pyproj import Transformer
 
 from scanner.composite.clouds import CLOUDLESS_BANDS, mask_asset, mask_gsd, mask_kind
-from scanner.composite.panels import JOB_PX
+from scanner.composite.cuts import JOB_PX
+from scanner.composite.layers import Limits
 from scanner.composite.rescue import MARGIN_PX
 from scanner.errors import InputError
 from scanner.types import Fault, Scene
-from tiling import Panel, Tile, Window, frame_of, look_rows, panel_blocks, pixel_at, project_aoi
+from tiling import Tile, Window, frame_of, pixel_at, project_aoi
 
-__all__ = ["CompositeReport", "CompositeRequest", "Shares", "band_gsd", "expected_nbytes", "least_nbytes"]
+__all__ = [
+    "CompositeReport", "CompositeRequest", "Shares", "band_gsd", "expected_nbytes", "least_nbytes", "limits_of",
+]  # fmt: skip
 
 CANONICAL_M = dict.fromkeys(("B02", "B03", "B04", "B08"), 10) | dict.fromkeys(("B01", "B09", "B10"), 60)
 """Native pixel size of a band, m; 20 for all others."""
@@ -23,11 +26,23 @@ CANONICAL_M = dict.fromkeys(("B02", "B03", "B04", "B08"), 10) | dict.fromkeys(("
 BLOCK_PX = 1024
 """The largest internal block that `expected_nbytes` reckons with: the public archives use 512 and 1024."""
 
-JOB_NBYTES = 40 * 1024 * 1024
-"""What a thread holds beside its stack: a block of one look, counts, medians, an index while a warp is made."""
+JOB_NBYTES = 32 * 1024 * 1024
+"""What a thread holds beside its stack: a block of one look packed, inflated and masked, counts, medians."""
+
+STACK_NBYTES = 64 * 1024 * 1024
+"""What a thread's stack takes at most: 30 looks of a block of 1024 px; of more looks fewer rows are reduced at once."""
+
+MASK_NBYTES = 96 * 1024 * 1024
+"""Packed masks held in memory; the rest lies in a file."""
+
+AHEAD_NBYTES = 64 * 1024 * 1024
+"""Packed blocks of remote files that are asked for ahead: 50 ms of a second's 300 MB, four times over."""
 
 WARP_NBYTES = 48 * 1024 * 1024
 """The kept warps of neighbours in other zones."""
+
+ALL_LOOKS = 65535
+"""More than any pixel has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,26 +116,27 @@ class CompositeReport:
 class Shares:
     """How a unit's memory is parted."""
 
-    columns: int
-    """Units a panel is wide."""
     stack_nbytes: int
     """Looks in hand, per thread."""
+    mask_nbytes: int
+    """Packed masks."""
+    ahead_nbytes: int
+    """Packed blocks on their way."""
 
     @classmethod
-    def of(cls, request: CompositeRequest, *, scenes: int, unit_px: int) -> "Shares":
-        """Shares for panels of this unit that `scenes` scenes meet.
+    def of(cls, request: CompositeRequest) -> "Shares":
+        """What a request's memory allows, down to a row of looks."""
+        memory = request.memory_bytes
+        mask, ahead = min(MASK_NBYTES, memory // 8), min(AHEAD_NBYTES, memory // 8)
+        rest = memory - mask - ahead - WARP_NBYTES - request.threads * JOB_NBYTES
+        stack = min(max(rest, memory // 4) // request.threads, STACK_NBYTES)
+        return cls(stack_nbytes=stack, mask_nbytes=mask, ahead_nbytes=ahead)
 
-        Coarser masks of a panel take at most a third more than the masks; each band holds a value and a count.
-        """
-        held = sum(2 * (10 / gsd) ** 2 for gsd in band_gsd(request.scenes, request.bands).values())
-        panel = Panel(
-            looks=max(1, -(-scenes * 4 // 3)), block_px=unit_px, mask_gsd_m=mask_gsd(request.scenes),
-            margin_px=MARGIN_PX, threads=request.threads, bands=max(1, int(np.ceil(held))),
-        )  # fmt: skip
-        rest = request.memory_bytes - request.threads * JOB_NBYTES - WARP_NBYTES
-        memory = max(rest, request.memory_bytes // 4)
-        rows = look_rows(panel, memory_bytes=memory)
-        return cls(columns=panel_blocks(panel, memory_bytes=memory), stack_nbytes=rows * unit_px * max(scenes, 1) * 2)
+
+def limits_of(request: CompositeRequest) -> Limits:
+    """K and M, with what stands for all looks."""
+    looks = request.looks or ALL_LOOKS
+    return Limits(looks=looks, most=request.max_looks or min(3 * looks, ALL_LOOKS))
 
 
 def band_gsd(scenes: Iterable[Scene], bands: Sequence[str]) -> dict[str, int]:
@@ -161,12 +177,11 @@ def least_nbytes(request: CompositeRequest) -> int:
 
 def _times_inflated(request: CompositeRequest) -> dict[str, int]:
     """How often a block of each band is inflated at most."""
-    shares = Shares.of(request, scenes=len(request.scenes), unit_px=2 * JOB_PX)
-    rows = min(max(shares.stack_nbytes // (2 * JOB_PX * len(request.scenes)), 1), JOB_PX)
+    looks = min(len({scene.look for scene in request.scenes}), 3 * (request.looks or ALL_LOOKS))
+    rows = min(max(Shares.of(request).stack_nbytes // (2 * 2 * JOB_PX * looks), 1), JOB_PX)
     alone = len({scene.tile for scene in request.scenes}) == 1 and request.scenes[0].epsg == request.tile.id.zone
     times = -(-JOB_PX // rows) * (1 if alone else 4)
-    # A panel may be a third of a 60 m block along each edge.
-    return {band: times * (9 if gsd == 60 else 1) for band, gsd in band_gsd(request.scenes, request.bands).items()}
+    return dict.fromkeys(request.bands, times)
 
 
 def _scene_nbytes(request: CompositeRequest, scene: Scene, again: Mapping[str, int]) -> int:

@@ -1,26 +1,23 @@
-"""The masks of a panel, all scenes together, and the rescue of bare ground that is always called cloud.
+"""The rescue of bare ground that masks always call cloud.
 
 Bright quarries look like cloud to SCL and to s2cloudless on nearly every date. A pixel called cloud in more than 80 %
 of the looks that count for it (all, or the first M; three at least) is suspect; in a look whose other ground within a
-kilometre is clear, a suspect pixel is taken as clear. Masks are read a kilometre wider than the panel, so the answer
-does not depend on how the ground is cut.
+kilometre is clear, a suspect pixel is taken as clear. Masks are asked for a kilometre wider than the ground, so the
+answer does not depend on how it is cut.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from scanner.composite.median import CLEAR, CLOUD, COVERED
-from scanner.composite.order import Entry, cloud_class
-from tiling import Window
 
-__all__ = ["MARGIN_PX", "PanelMasks", "Planes", "Tally", "scene_key"]
+__all__ = ["MARGIN_PX", "SceneKey", "Tally", "rescue", "scene_key"]
 
 MARGIN_PX = 102
-"""Zone pixels that masks are read beyond a panel: a kilometre, rounded up to whole pixels of 20 and 60 m."""
+"""Zone pixels that masks are read beyond a unit: a kilometre, rounded up to whole pixels of 20 and 60 m."""
 
 RADIUS_M = 1000
 SUSPECT = (4, 5)
@@ -51,6 +48,11 @@ class Tally:
     called: NDArray[np.uint16]
     """(row, column)."""
 
+    @classmethod
+    def over(cls, shape: tuple[int, int], most: int) -> "Tally":
+        """Nothing counted yet."""
+        return cls(most, np.zeros(shape, np.uint16), np.zeros(shape, np.uint16))
+
     def add(self, states: NDArray[np.uint8], classes: NDArray[np.int64], entry_class: int) -> None:
         """Count one entry of the order, given the masks (granule, row, column) of its look."""
         _tally(states, classes, (entry_class, self.most), self.seen, self.called)
@@ -69,111 +71,33 @@ class Tally:
         return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planes:
-    """Masks at the pixel size of a band, or coarser by a whole factor."""
+def rescue(
+    states: NDArray[np.uint8], suspect: NDArray[np.bool_], inner: tuple[slice, slice], gsd_m: int
+) -> NDArray[np.bool_]:
+    """Take suspect pixels as clear where the look is clear around them.
 
-    states: NDArray[np.uint8]
-    """(scene, row, column)."""
-    origin: tuple[int, int]
-    """Row and column of the first mask pixel, in the band's pixels."""
-    factor: int
-    """Band pixels along an edge of a mask pixel."""
+    Args:
+        states: (granule, row, column) masks of a look; changed inside `inner`.
+        suspect: (row, column).
+        inner: where the answer is wanted; a kilometre around it is seen.
+        gsd_m: pixel size.
 
-    def at(self, row: int, column: int) -> tuple[int, int, int]:
-        """Where a band pixel lies, as the kernels want it."""
-        return row - self.origin[0], column - self.origin[1], self.factor
-
-    def part(self, window: Window) -> tuple[slice, slice]:
-        """Rows and columns of the mask that lie under a window of the band."""
-        row, column, factor = self.at(window.y0, window.x0)
-        return (
-            slice(row // factor, -(-(row + window.height_px) // factor)),
-            slice(column // factor, -(-(column + window.width_px) // factor)),
-        )
-
-
-@dataclass(slots=True, kw_only=True)
-class PanelMasks:
-    """The state of every scene over a panel and its margin."""
-
-    core: Window
-    """Zone px, grown to whole 60 m pixels: where the rescue's answer holds."""
-    gsd_m: int
-    """Pixel size of the masks."""
-    index: Mapping[SceneKey, int]
-    """Plane of each scene."""
-    states: NDArray[np.uint8]
-    """(scene, row, column) over the core and its margin."""
-    _planes: dict[int, Planes] = field(default_factory=dict)
-
-    @property
-    def window(self) -> Window:
-        """What `states` covers, in mask pixels."""
-        return self.core.buffer(MARGIN_PX).at(self.gsd_m // 10)
-
-    def look(self, entry: Entry) -> tuple[list[int], NDArray[np.int64]]:
-        """Planes and cloud classes of a look's granules here, in the order their values are taken."""
-        here = [scene for scene in entry.scenes if scene_key(scene) in self.index]
-        classes = np.array([cloud_class(scene.cloud_cover) for scene in here], np.int64)
-        return [self.index[scene_key(scene)] for scene in here], classes
-
-    def rescue(self, looks: Iterable[Entry], suspect: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Take suspect pixels as clear in the looks that are clear around them.
-
-        Returns:
-            Pixels of the core taken as clear in at least one look.
-        """
-        outer = self.window
-        rows, cols = self.core.at(self.gsd_m // 10).slices_in(outer)
-        rescued = np.zeros(outer.shape, np.bool_)
-        core_suspect = np.zeros(outer.shape, np.bool_)
-        core_suspect[rows, cols] = suspect[rows, cols]
-        if core_suspect.any():
-            for entry in looks:
-                planes, _ = self.look(entry)
-                if planes:
-                    rescued |= self._rescue_look(planes, suspect, core_suspect)
-        inside: NDArray[np.bool_] = rescued[rows, cols]
-        return inside
-
-    def _rescue_look(
-        self, planes: Sequence[int], suspect: NDArray[np.bool_], core_suspect: NDArray[np.bool_]
-    ) -> NDArray[np.bool_]:
-        merged = np.bitwise_or.reduce(self.states[planes], axis=0)
-        wanted: NDArray[np.bool_] = core_suspect & ((merged & (CLEAR | CLOUD)) == CLOUD)
-        if not wanted.any():
-            return wanted
-        ground = ((merged & COVERED) != 0) & ~suspect
-        found: NDArray[np.bool_] = _clear_around(wanted, ground, (merged & CLEAR) != 0, RADIUS_M // self.gsd_m)
-        for plane in planes:
-            state = self.states[plane]
-            state[found & ((state & CLOUD) != 0)] |= CLEAR
+    Returns:
+        (row, column) of `inner`: pixels taken as clear.
+    """
+    found: NDArray[np.bool_] = np.zeros(suspect[inner].shape, np.bool_)
+    if not suspect[inner].any():
         return found
-
-    def planes(self, gsd_m: int) -> Planes:
-        """The masks as a band of `gsd_m` sees them: clear where all mask pixels under it are, covered where any is.
-
-        Call it first from one thread.
-        """
-        if gsd_m not in self._planes:
-            self._planes[gsd_m] = self._reduced(gsd_m) if gsd_m > self.gsd_m else self._direct(gsd_m)
-        return self._planes[gsd_m]
-
-    def _direct(self, gsd_m: int) -> Planes:
-        factor, window = self.gsd_m // gsd_m, self.window
-        return Planes(states=self.states, origin=(window.y0 * factor, window.x0 * factor), factor=factor)
-
-    def _reduced(self, gsd_m: int) -> Planes:
-        factor = gsd_m // self.gsd_m
-        inner, coarse = self.core.at(self.gsd_m // 10), self.core.at(gsd_m // 10)
-        rows, cols = inner.slices_in(self.window)
-        out = np.empty((len(self.states), *coarse.shape), np.uint8)
-        for plane, state in enumerate(self.states):
-            squares = state[rows, cols].reshape(coarse.height_px, factor, coarse.width_px, factor)
-            out[plane] = np.bitwise_or.reduce(squares, axis=(1, 3)) & COVERED
-            out[plane] |= np.bitwise_and.reduce(squares, axis=(1, 3)) & CLEAR
-        return Planes(states=out, origin=(coarse.y0, coarse.x0), factor=1)
+    merged = np.bitwise_or.reduce(states, axis=0)
+    wanted = np.zeros(suspect.shape, np.bool_)
+    wanted[inner] = suspect[inner] & ((merged[inner] & (CLEAR | CLOUD)) == CLOUD)
+    if not wanted.any():
+        return found
+    ground = ((merged & COVERED) != 0) & ~suspect
+    found = _clear_around(wanted, ground, (merged & CLEAR) != 0, RADIUS_M // gsd_m)[inner]
+    for state in states:
+        state[inner][found & ((state[inner] & CLOUD) != 0)] |= CLEAR
+    return found
 
 
 @njit(nogil=True, cache=True)

@@ -7,16 +7,19 @@ warper approximates over blocks by default, so its pixels would depend on how th
 import threading
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from pyproj import Transformer
 
-from scanner.composite.read import Grid
+from scanner.composite.tiff import Grid
 from tiling import Window, northing, row_of
 
 __all__ = ["Placement", "PlacementCache", "aligned_offset", "extent_of", "place"]
+
+Pixel = TypeVar("Pixel", np.uint8, np.uint16)
 
 STRIP_PX = 65536
 """Pixels transformed at once: the floats between them would else outweigh the index."""
@@ -33,12 +36,12 @@ class Placement:
     index: NDArray[np.int32] | None
     """(row, column) over `target`: position in the flattened `source`, -1 outside the file. None: pixel by pixel."""
 
-    def apply(self, pixels: NDArray[np.uint16], absent: int) -> NDArray[np.uint16]:
+    def apply(self, pixels: NDArray[Pixel], absent: int) -> NDArray[Pixel]:
         """The target's values from the source's; `absent` where the file has none."""
         if self.index is None:
             return pixels
-        out = np.empty(self.index.shape, np.uint16)
-        _gather(pixels.reshape(-1), self.index.reshape(-1), np.uint16(absent), out.reshape(-1))
+        out = np.empty(self.index.shape, pixels.dtype)
+        _gather(pixels.reshape(-1), self.index.reshape(-1), pixels.dtype.type(absent), out.reshape(-1))
         return out
 
 
@@ -171,6 +174,6 @@ def _index_nbytes(placement: Placement | None) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _gather(pixels: NDArray[np.uint16], index: NDArray[np.int32], absent: np.uint16, out: NDArray[np.uint16]) -> None:
+def _gather(pixels: NDArray[Pixel], index: NDArray[np.int32], absent: Pixel, out: NDArray[Pixel]) -> None:
     for i in range(index.shape[0]):
         out[i] = pixels[index[i]] if index[i] >= 0 else absent
