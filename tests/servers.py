@@ -1,8 +1,10 @@
-"""nginx on loopback: ranges of the files of a folder, as late and as unreliable as a test asks for."""
+"""Servers on loopback: nginx gives ranges of files, as late and unreliable as a test asks for; SeaweedFS is an S3."""
 
+import json
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,29 +85,51 @@ def nginx(
     if program is None or not Path("/usr/lib/nginx/modules/ngx_http_lua_module.so").exists():
         pytest.fail("this test reads through nginx: apt-get install nginx-light libnginx-mod-http-lua")
     (state / "tmp").mkdir(parents=True)
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    port = free_port()
     sleep = f"ngx.sleep({delay_s});" if delay_s else ""
     conf = CONF.format(port=port, folder=folder, lua=sleep + lua, more=more, tls=tls)
     (state / "nginx.conf").write_text(conf)
-    # setpriv: it dies with the tests, even when they are killed.
-    command = ["setpriv", "--pdeathsig", "KILL", program, "-p", f"{state}/", "-c", "nginx.conf", "-e", "error.log"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait(process, port, state / "error.log")
+    command = [program, "-p", f"{state}/", "-c", "nginx.conf", "-e", "error.log"]
+    with _running(command, port, state / "error.log"):
         yield RangeServer(url=f"http{'s' if tls else ''}://127.0.0.1:{port}", log=state / "access.log")
+
+
+@contextmanager
+def seaweed(state: Path, *, key: str, secret: str) -> Iterator[str]:
+    """URL of an S3 server that knows one user, until the block ends; putting an object makes its bucket."""
+    user = {"name": "tests", "credentials": [{"accessKey": key, "secretKey": secret}], "actions": ["Admin"]}
+    (state / "s3.json").write_text(json.dumps({"identities": [user]}))
+    ports = {name: free_port() for name in ("master.port", "volume.port", "filer.port", "s3.port")}
+    command = [
+        str(Path(sys.executable).with_name("weed")), "server", f"-dir={state}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+        "-filer", "-s3", f"-s3.config={state / 's3.json'}", *(f"-{name}={port}" for name, port in ports.items()),
+        *(f"-{name}.grpc={free_port()}" for name in ports), "-master.volumeSizeLimitMB=64",
+    ]  # fmt: skip
+    with _running(command, ports["s3.port"], state / "weed.log"):
+        yield f"http://127.0.0.1:{ports['s3.port']}"
+
+
+def free_port() -> int:
+    """One that nobody listens at just now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@contextmanager
+def _running(command: list[str], port: int, log: Path) -> Iterator[None]:
+    # setpriv: it dies with the tests, even when they are killed.
+    with log.open("ab") as out:
+        process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *command], stdout=out, stderr=out)
+    try:
+        for _ in range(1000):
+            with socket.socket() as one:
+                if process.poll() is not None or one.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.02)
+        if process.poll() is not None:
+            pytest.fail(f"{command[0]} ended: {log.read_text()[-2000:]}")
+        yield
     finally:
         process.kill()
         process.wait(10)
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    for _ in range(200):
-        if process.poll() is not None:
-            break
-        with socket.socket() as one:
-            if one.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    pytest.fail(f"nginx did not start: {log.read_text() if log.exists() else 'no log'}")

@@ -1,15 +1,13 @@
 """Where a file's bytes are asked for: local paths, HTTP addresses, and those that must be signed first."""
 
-import configparser
 import datetime as dt
-import os
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import parse_qs, quote, urlsplit
+from typing import Literal
+from urllib.parse import parse_qs, urlsplit
 
+from scanner.composite.s3 import Buckets
 from scanner.errors import InputError
 
 __all__ = ["Addresses", "Place"]
@@ -19,9 +17,6 @@ KEPT_S = 600.0
 
 MARGIN_S = 60.0
 """A signed address is not used for a request in the last minute of its life."""
-
-PRESIGNED_S = 3600
-"""What an address presigned for S3 is good for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +64,7 @@ class Addresses:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: dict[Place, tuple[str, float]] = {}
-        self._regions: dict[str, str] = {}
+        self._buckets = Buckets()
 
     def url(self, place: Place) -> str:
         """The URL to ask, signed where it must be.
@@ -84,19 +79,20 @@ class Addresses:
         with self._lock:
             url, until_s = self._kept.get(place, ("", 0.0))
             if time.time() >= until_s:
-                url = _of_object(place.object, self._regions) if place.object else _by_planetary_computer(place.href)
+                url = self._buckets.url(*place.object) if place.object else _by_planetary_computer(place.href)
                 self._kept[place] = (url, _good_until(url))
             return url
 
     def refused(self, place: Place, url: str, region: str | None) -> None:
         """Forget a signed address that was refused; S3 says in which region the bucket is."""
         with self._lock:
-            if region and place.object:
-                self._regions[place.object[0]] = region
-            if self._kept.get(place, ("", 0.0))[0] == url:
-                del self._kept[place]
-                if place.signer == "planetary_computer":
-                    _forget_tokens()
+            if self._kept.get(place, ("", 0.0))[0] != url:
+                return
+            del self._kept[place]
+            if place.object:
+                self._buckets.refused(place.object[0], region)
+            else:
+                _forget_tokens()
 
 
 def _good_until(url: str) -> float:
@@ -131,52 +127,3 @@ def _forget_tokens() -> None:
     import planetary_computer  # noqa: PLC0415
 
     planetary_computer.sas.TOKEN_CACHE.clear()
-
-
-def _of_object(where: tuple[str, str], regions: dict[str, str]) -> str:
-    """An object's address: presigned, the requester paying, where there are credentials; plain where there are none."""
-    bucket, key = where
-    config, endpoint = _aws_config(), os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    config["region"] = regions.get(bucket) or config.get("region") or "us-east-1"
-    if not _has_credentials():
-        if endpoint:
-            return f"{endpoint.rstrip('/')}/{bucket}/{quote(key)}"
-        # A bucket with dots in its name has no certificate of its own.
-        host = f"s3.{config['region']}.amazonaws.com"
-        return f"https://{host}/{bucket}/{quote(key)}" if "." in bucket else f"https://{bucket}.{host}/{quote(key)}"
-    import obstore  # noqa: PLC0415
-    from obstore.store import S3Store  # noqa: PLC0415
-
-    if endpoint:
-        config |= {"endpoint": endpoint, "client_options": {"allow_http": True}}
-    store = S3Store(bucket, request_payer=True, **config)
-    try:
-        return str(obstore.sign(store, "GET", key, dt.timedelta(seconds=PRESIGNED_S)))
-    except obstore.exceptions.BaseError as error:
-        raise OSError(f"no credentials for s3://{bucket}: {error}") from None
-
-
-def _has_credentials() -> bool:
-    if os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "1"):
-        return False
-    return any(os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"))
-
-
-def _aws_config() -> dict[str, Any]:
-    """Region, and the keys of a profile: obstore itself reads the environment alone."""
-    config: dict[str, Any] = {"region": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")}
-    profile = os.environ.get("AWS_PROFILE")
-    if not profile or os.environ.get("AWS_ACCESS_KEY_ID"):
-        return config
-    home = Path.home() / ".aws"
-    secrets, settings = configparser.RawConfigParser(), configparser.RawConfigParser()
-    secrets.read(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or home / "credentials")
-    settings.read(os.environ.get("AWS_CONFIG_FILE") or home / "config")
-    section = profile if profile == "default" else f"profile {profile}"
-    found = dict(settings[section]) if settings.has_section(section) else {}
-    found |= dict(secrets[profile]) if secrets.has_section(profile) else {}
-    if "aws_access_key_id" not in found or "aws_secret_access_key" not in found:
-        raise InputError(f"AWS_PROFILE={profile}: no aws_access_key_id and aws_secret_access_key of it in ~/.aws")
-    config["region"] = config["region"] or found.get("region")
-    config |= {"access_key_id": found["aws_access_key_id"], "secret_access_key": found["aws_secret_access_key"]}
-    return config | ({"session_token": found["aws_session_token"]} if "aws_session_token" in found else {})

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3.exceptions import HTTPError, LocationParseError, MaxRetryError, ResponseError, SSLError
+from urllib3.exceptions import HTTPError, LocationParseError, MaxRetryError, NewConnectionError, ResponseError, SSLError
 from urllib3.exceptions import TimeoutError as TimedOut
 
 __all__ = ["Client", "RequestError"]
@@ -19,7 +19,7 @@ __all__ = ["Client", "RequestError"]
 WHOLE_BYTES = 64 * 1024 * 1024
 """From a server that ignores ranges, a file up to this size is taken whole."""
 
-_TIMEOUT = urllib3.Timeout(connect=15.0, read=30.0)
+TIMEOUT = urllib3.Timeout(connect=15.0, read=30.0)
 _REDIRECTS = urllib3.Retry(
     total=None, connect=0, read=0, status=0, other=0, redirect=5, respect_retry_after_header=False
 )
@@ -66,7 +66,7 @@ class Client:
         headers = {"Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
         try:
             response = self._pool(url).urlopen(
-                "GET", url, headers=headers, timeout=_TIMEOUT, retries=_REDIRECTS, preload_content=False
+                "GET", url, headers=headers, timeout=TIMEOUT, retries=_REDIRECTS, preload_content=False
             )
         except (HTTPError, LocationParseError, OSError) as error:
             raise _failure(error) from None
@@ -163,4 +163,5 @@ def _failure(error: Exception) -> RequestError:
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason is not None else error
     hopeless = isinstance(cause, SSLError | LocationParseError | ResponseError)
     reason = " ".join(str(cause).split())[:200] or type(cause).__name__
-    return RequestError(reason, retry=not hopeless, overload=isinstance(cause, TimedOut))
+    late = isinstance(cause, TimedOut) and not isinstance(cause, NewConnectionError)
+    return RequestError(reason, retry=not hopeless, overload=late)

@@ -101,6 +101,10 @@ class Line:
         self._limits[first.host].in_flight += 1
         return first
 
+    def __len__(self) -> int:
+        """What waits, postponed or not."""
+        return sum(map(len, self._ready.values())) + len(self._later)
+
     def next_due_s(self) -> float | None:
         """When the first of what is postponed is due."""
         return self._later[0][0] if self._later else None
@@ -146,7 +150,7 @@ class Crew:
                 raise RuntimeError("the fetcher is closed")
             for work in works:
                 self._line.add(host, work, rank=rank)
-            for _ in range(min(len(works) - self._idle, self._most - len(self._threads))):
+            for _ in range(min(len(self._line) - self._idle, self._most - len(self._threads))):
                 self._threads.append(threading.Thread(target=self._run, name="fetch", daemon=True))
                 self._threads[-1].start()
             self._wake.notify(len(works))
@@ -180,9 +184,12 @@ class Crew:
     def _next(self) -> Waiting | None:
         with self._wake:
             while not self._closed:
-                if waiting := self._line.take(time.monotonic()):
-                    return waiting
+                waiting = self._line.take(time.monotonic())
                 due_s = self._line.next_due_s()
+                if waiting is not None:
+                    if due_s is not None:
+                        self._wake.notify()  # somebody else watches for what is postponed
+                    return waiting
                 self._idle += 1
                 self._wake.wait(None if due_s is None else max(0.0, due_s - time.monotonic()))
                 self._idle -= 1
