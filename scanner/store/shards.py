@@ -74,7 +74,7 @@ def held_nbytes(
     for gsd, cut, nbytes in cuts:
         height, width = bounds.at(gsd // 10).shape
         rows, columns = (-(-10 * edge // gsd) for edge in panel_px)
-        beside = (rows + cut.rows_px) * cut.columns_px if columns < width else 0
+        beside = (rows + cut.rows_px) * min(cut.columns_px, width) if columns < width else 0
         total += min(cut.rows_px * width + beside, height * width) * nbytes
     return total
 
