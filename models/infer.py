@@ -1,7 +1,7 @@
 """Reflectance in, probabilities out: fp32, on one device, the same whichever way the ground is cut."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,8 @@ from models.networks import build
 from models.networks.fcn import Fcn
 from models.networks.geometry import CHIP_PX
 from models.registry import find
+from models.staging import staged
+from models.standard import Pixels, Standard
 
 __all__ = ["Detector", "Device", "Judge", "load", "open_model"]
 
@@ -27,8 +29,8 @@ Floats = NDArray[np.float32]
 _BATCH_CHIPS = 4096
 """Chips judged at once: 250 MB of activations."""
 
-_STRIP_ROWS = {"cpu": 16, "cuda": 256}
-"""Pooled rows of the first block computed at once."""
+_STRIP_ROWS = {"cpu": 5, "cuda": 85}
+"""Pooled rows of the second block computed at once, from 45 and 765 rows of pixels and eight more."""
 
 
 def load(name: str | Path, device: Device = "auto") -> "Detector | Judge":
@@ -76,22 +78,21 @@ class _Model:
         self.card = card
         self.device = device
         self._net = net.eval().requires_grad_(requires_grad=False).to(device)
-        self._mean = torch.tensor(card.mean, dtype=torch.float32, device=device).view(-1, 1, 1)
-        self._std = torch.tensor(card.std, dtype=torch.float32, device=device).view(-1, 1, 1)
+        self._standard = Standard(card)
 
-    def _standardise(self, pixels: Floats) -> Tensor:
-        """(n, band, y, x) on the device, channels last; what is missing becomes the band's mean, which is zero."""
-        if pixels.shape[1] != len(self.card.bands):
+    def _standardise(self, pixels: Pixels) -> Tensor:
+        """(n, band, y, x) on the device, channels last."""
+        self._check_bands(pixels.shape[1])
+        if self.device.type == "cpu":
+            return self._standard.on_cpu(pixels)
+        return self._standard.on_gpu(torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device))
+
+    def _check_bands(self, got: int) -> None:
+        if got != len(self.card.bands):
             raise CardError(
                 f"card {self.card.name!r} takes {len(self.card.bands)} bands ({' '.join(self.card.bands)}), "
-                f"got {pixels.shape[1]}: give them in this order"
+                f"got {got}: give them in this order"
             )
-        # Torch warns of arrays that are read-only; one that is gets copied.
-        raw = torch.from_numpy(np.require(pixels, np.float32, ("C", "W"))).to(self.device)
-        x = torch.empty_like(raw, memory_format=torch.channels_last)
-        torch.sub(raw, self._mean, out=x)
-        x.div_(self._std)
-        return x.masked_fill_(~torch.isfinite(x), 0.0)
 
     def _halving(self, run: Callable[[int, int], Floats], start: int, stop: int) -> list[Floats]:
         """Results of run(start, stop) in order, the batch halved as often as memory asks for it."""
@@ -112,16 +113,16 @@ class Detector(_Model):
 
     @property
     def bytes_per_px(self) -> int:
-        """Upper bound on memory of `score_core`: bytes per pixel of the input, itself included.
+        """Upper bound on memory of `score_core` for stored pixels: bytes per pixel of the input, itself included.
 
-        The input, the first block's 32 maps at a ninth of the pixels, the second's 64 before and after its pool, and a
-        fifth on top for what the libraries keep: measured 100 bytes on the CPU at ten bands. On a GPU also the largest
-        strip, as if it were the whole.
+        The input, the second block's 64 maps at 1/81 of the pixels twice, the strip in hand as a share of a core of a
+        thousand rows, and a fifth on top for what the libraries keep: measured 33 bytes on the CPU at ten bands and
+        1808 rows, bound 40. On a GPU the strip counts as if it were the whole.
         """
-        bytes_px = 4 * len(self.card.bands) + 4 * (32 + 64) / 9 + 4 * 64 / 81
-        if self.device.type == "cuda":
-            bytes_px += 4 * len(self.card.bands) + 4 * 32
-        return math.ceil(1.2 * bytes_px)
+        bands = len(self.card.bands)
+        rows = 9 * _STRIP_ROWS["cpu"] + 8 if self.device.type == "cpu" else 1000
+        strip = (4 * 32 + (4 if self.device.type == "cpu" else 15) * bands) * rows / 1000
+        return math.ceil(1.2 * (2 * bands + 2 * 4 * 64 / 81 + strip))
 
     def score(self, reflectance: Floats) -> Floats:
         """(band, y, x), NaN where missing -> (class, rows, columns).
@@ -138,53 +139,52 @@ class Detector(_Model):
             scores: Floats = _softmax(self._net(self._standardise(reflectance[None])))[0]
         return scores
 
-    def score_core(self, reflectance: Floats) -> Floats:
+    def score_core(self, core: Pixels) -> Floats:
         """(band, y, x) of a core of n x m cells and the card's halo on every side -> (class, n, m).
 
         The core's cells exactly, independent of anything outside: chunks give what the whole gives, to rounding. Where
         memory does not suffice, its northern and its southern half are scored one after the other.
         """
+        self._check_core(core.shape)
         try:
-            return self.score_cores([reflectance])[0]
+            return self._score_core(core)
         except torch.OutOfMemoryError:
             stride, edges = self.card.stride_px, 2 * self.card.halo_px
-            rows = (reflectance.shape[1] - edges) // stride
+            rows = (core.shape[1] - edges) // stride
             if rows < 2:
                 raise
         middle = rows // 2 * stride
-        halves = reflectance[:, : middle + edges], reflectance[:, middle:]
+        halves = core[:, : middle + edges], core[:, middle:]
         return np.concatenate([self.score_core(half) for half in halves], axis=1)
 
-    def score_cores(self, cores: Sequence[Floats]) -> list[Floats]:
-        """`score_core` of each, in order. On a GPU equal shapes go together, halved when memory runs out."""
-        for core in cores:
-            self._check_core(core.shape)
-        if self.device.type == "cpu":
-            return [self._score_alike([core])[0] for core in cores]
-        scores: dict[int, Floats] = {}
-        for shape in sorted({core.shape for core in cores}):
-            places = [place for place, core in enumerate(cores) if core.shape == shape]
+    def _score_core(self, core: Pixels) -> Floats:
+        """The two first blocks in strips whose maps stay in the processor's cache; each row is computed once.
 
-            def run(start: int, stop: int, places: list[int] = places) -> Floats:
-                return self._score_alike([cores[place] for place in places[start:stop]])
-
-            scores.update(zip(places, np.concatenate(self._halving(run, 0, len(places))), strict=True))
-        return [scores[place] for place in range(len(cores))]
-
-    def _score_alike(self, cores: Sequence[Floats]) -> Floats:
-        """Scores of cores of one shape, the first block in strips: its maps are 128 bytes a pixel, the rest far less.
-
-        Strips that stay in the processor's cache are also twice as fast as the whole at once.
+        A strip of the second block takes two rows of the first that the strip before it took too: they are kept.
         """
-        height, width = ((edge - 2) // 3 for edge in cores[0].shape[1:])
+        rows, columns = (((edge - 2) // 3 - 2) // 3 for edge in core.shape[1:])
         step = _STRIP_ROWS[self.device.type]
-        pooled = torch.empty((len(cores), 32, height, width), device=self.device, memory_format=torch.channels_last)
+        tops = range(0, rows, step)
+        strips = [core[:, 9 * top + (6 if top else 0) : 9 * min(top + step, rows) + 8] for top in tops]
+        second = self._maps(64, rows, columns)
+        first = self._maps(32, 3 * step + 2, 3 * columns + 2)
         with torch.inference_mode(), _exact():
-            for top in range(0, height, step):
-                end = min(top + step, height)
-                rows = np.stack([core[:, 3 * top : 3 * end + 2] for core in cores])
-                pooled[:, :, top:end] = self._net.first(self._standardise(rows))
-            return _softmax(self._net.after_first(pooled))
+            for top, strip in zip(tops, self._standardised(strips), strict=True):
+                known = 2 if top else 0
+                first[:, :, :known] = first[:, :, 3 * step : 3 * step + known]
+                fresh = self._net.first(strip)
+                first[:, :, known : known + fresh.shape[2]] = fresh
+                second[:, :, top : top + step] = self._net.second(first[:, :, : known + fresh.shape[2]])
+            scores: Floats = _softmax(self._net.after_second(second))[0]
+        return scores
+
+    def _maps(self, channels: int, rows: int, columns: int) -> Tensor:
+        return torch.empty((1, channels, rows, columns), device=self.device, memory_format=torch.channels_last)
+
+    def _standardised(self, strips: list[Pixels]) -> Iterator[Tensor]:
+        if self.device.type == "cpu":
+            return (self._standardise(strip[None]) for strip in strips)
+        return (self._standard.on_gpu(strip) for strip in staged(strips, self.device))
 
     def _check_core(self, shape: tuple[int, ...]) -> None:
         stride, halo = self.card.stride_px, self.card.halo_px
@@ -193,13 +193,14 @@ class Detector(_Model):
             raise CardError(
                 f"got a core of shape {shape}, expected (band, {stride} n + {2 * halo}, {stride} m + {2 * halo})"
             )
+        self._check_bands(shape[0])
 
 
 class Judge(_Model):
     """Says what kind of site a hit is."""
 
-    def score(self, chips: Floats) -> Floats:
-        """(n, band, 21, 21), NaN where missing -> (n, class) in the card's order."""
+    def score(self, chips: Pixels) -> Floats:
+        """(n, band, 21, 21) -> (n, class) in the card's order."""
         if chips.ndim != 4 or chips.shape[2:] != (CHIP_PX, CHIP_PX):
             raise CardError(f"got chips of shape {chips.shape}, expected (n, band, {CHIP_PX}, {CHIP_PX})")
 

@@ -32,18 +32,19 @@ class Fcn(nn.Module):
         Without padding the layers meet the halo exactly: 27 r + 188 -> 9 r + 62 -> 3 r + 20 -> r + 6 -> r. So these are
         the cells that `forward` gives inside a larger image, and no padding can reach them.
         """
-        return self.after_first(self.first(image))
+        return self.after_second(self.second(self.first(image)))
 
     def first(self, strip: Tensor) -> Tensor:
         """(n, band, 3 h + 2, 3 w + 2) -> (n, 32, h, w): the first block of `core`, for any strip of its rows."""
         return _block(self.conv1, strip, padding=0)
 
-    def after_first(self, pooled: Tensor) -> Tensor:
-        """The rest of `core`, from what `first` gave for all its rows."""
-        x = pooled
-        for conv in (self.conv2, self.conv3):
-            x = _block(conv, x, padding=0)
-        return self._head(x)
+    def second(self, strip: Tensor) -> Tensor:
+        """(n, 32, 3 h + 2, 3 w + 2) -> (n, 64, h, w): the second block of `core`, for any strip of its rows."""
+        return _block(self.conv2, strip, padding=0)
+
+    def after_second(self, pooled: Tensor) -> Tensor:
+        """The rest of `core`, from what `second` gave for all its rows."""
+        return self._head(_block(self.conv3, pooled, padding=0))
 
     def _head(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(self.dropout(torch.relu(self.conv4(x))))

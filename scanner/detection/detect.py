@@ -1,12 +1,14 @@
 """Reflectance in, probabilities, coverage and hits out: one tile, chunk by chunk."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models import Detector, Judge, ModelCard
+from scanner.detection.cells import median_looks, observed_cells
 from scanner.types import OFFSET_DN
 from tiling import CellRange, Chunk, Lattice, TileId, Window
 
@@ -15,10 +17,13 @@ __all__ = ["UNJUDGED", "Asked", "Detections", "Found", "Reader", "detect_tile", 
 UNJUDGED = 65535
 """Value of the coverage grid outside the area of interest or the zone."""
 
-OBSERVED_TENTHS = 9
-"""A cell is observed when at least nine tenths of its window has a look in every band."""
+Slices = tuple[slice, slice]
+"""Rows and columns of a grid."""
 
-Reader = Callable[[Window], tuple[NDArray[np.uint16], NDArray[np.uint16]]]
+Stored = tuple[NDArray[np.uint16], NDArray[np.uint16]]
+"""Composite (band, y, x) and clear looks (y, x)."""
+
+Reader = Callable[[Window], Stored]
 """A window of zone pixels in; composite (band, y, x) and clear looks (y, x) out."""
 
 
@@ -74,7 +79,7 @@ class Asked:
     chunks: tuple[Chunk, ...]
     """Their cores together are the tile's cells."""
 
-    def parts(self, halo_px: int) -> Iterator[tuple[tuple[slice, slice], Window]]:
+    def parts(self, halo_px: int) -> Iterator[tuple[Slices, Window]]:
         """Rows, columns and window to read of each chunk, shrunk to the box of its judged cells."""
         for chunk in self.chunks:
             rows, columns = chunk.cells.slices_in(self.cells)
@@ -104,19 +109,17 @@ def detect_tile(asked: Asked, read: Reader, detector: Detector, judge: Judge | N
     looks = np.full(asked.judged.shape, UNJUDGED, np.uint16)
     observed = np.zeros(asked.judged.shape, bool)
     found: list[Found] = []
-    for (rows, columns), window in asked.parts(card.halo_px):
-        composite, clear = read(window)
+    for (rows, columns), (composite, clear) in _read_ahead(list(asked.parts(card.halo_px)), read):
         here = asked.judged[rows, columns]
-        looks[rows, columns] = np.where(here, _median_looks(clear, card), UNJUDGED)
+        looks[rows, columns] = np.where(here, median_looks(clear, card), UNJUDGED)
         if not composite.any():
             continue
-        reflectance = reflectance_of(composite)
-        seen = _observed(composite, card) & here
-        scores = detector.score_core(reflectance)
+        seen = observed_cells(composite, card) & here
+        scores = detector.score_core(composite)
         probabilities[:, rows, columns] = np.where(seen, scores, np.nan)
         observed[rows, columns] = seen
         above = np.argwhere((scores[-1] > threshold) & here)
-        impacts = _impacts(judge, reflectance, above, card)
+        impacts = _impacts(judge, composite, above, card)
         found += [
             Found(
                 row=rows.start + row, column=columns.start + column, score=float(scores[-1, row, column]),
@@ -128,32 +131,18 @@ def detect_tile(asked: Asked, read: Reader, detector: Detector, judge: Judge | N
     return Detections(probabilities=probabilities, looks=looks, observed=observed, found=tuple(found))
 
 
-def _observed(composite: NDArray[np.uint16], card: ModelCard) -> NDArray[np.bool_]:
-    """Per cell of the core: has nine tenths of its window a look in every band? Integers throughout."""
-    valid = (composite != 0).all(axis=0)
-    total = np.zeros((valid.shape[0] + 1, valid.shape[1] + 1), np.int64)
-    np.cumsum(np.cumsum(valid, axis=0, dtype=np.int64), axis=1, out=total[1:, 1:])
-    before = (card.window_px - card.stride_px) // 2
-    starts = [np.arange(card.halo_px, size - card.halo_px, card.stride_px) - before for size in valid.shape]
-    (y0, x0), (y1, x1) = starts, (start + card.window_px for start in starts)
-    seen = total[np.ix_(y1, x1)] - total[np.ix_(y0, x1)] - total[np.ix_(y1, x0)] + total[np.ix_(y0, x0)]
-    return np.asarray(10 * seen >= OBSERVED_TENTHS * card.window_px**2)
-
-
-def _median_looks(clear: NDArray[np.uint16], card: ModelCard) -> NDArray[np.uint16]:
-    """Median of the clear looks over each cell's own pixels, an even count rounded half up."""
-    stride_px, halo_px = card.stride_px, card.halo_px
-    core = clear[halo_px : clear.shape[0] - halo_px, halo_px : clear.shape[1] - halo_px]
-    rows, columns = core.shape[0] // stride_px, core.shape[1] // stride_px
-    cells = core.reshape(rows, stride_px, columns, stride_px).swapaxes(1, 2).reshape(rows, columns, stride_px**2)
-    middle = stride_px**2 // 2
-    low = middle if stride_px % 2 else middle - 1
-    parted = np.partition(cells, (low, middle), axis=2).astype(np.uint32)
-    return ((parted[:, :, low] + parted[:, :, middle] + 1) // 2).astype(np.uint16)
+def _read_ahead(parts: Sequence[tuple[Slices, Window]], read: Reader) -> Iterator[tuple[Slices, Stored]]:
+    """Each part with its pixels, the next one's being read meanwhile: two are held at most."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
+        coming = [pool.submit(read, window) for _, window in parts[:1]]
+        for number, (place, _) in enumerate(parts):
+            pixels = coming.pop().result()
+            coming += [pool.submit(read, window) for _, window in parts[number + 1 : number + 2]]
+            yield place, pixels
 
 
 def _impacts(
-    judge: Judge | None, reflectance: NDArray[np.float32], above: NDArray[np.int64], card: ModelCard
+    judge: Judge | None, composite: NDArray[np.uint16], above: NDArray[np.int64], card: ModelCard
 ) -> list[tuple[float, ...]]:
     """Judge probabilities of each hit from the pixels around its cell's centre."""
     if judge is None or not len(above):
@@ -161,5 +150,5 @@ def _impacts(
     size = judge.card.window_px
     order = [card.bands.index(band) for band in judge.card.bands]
     corners = above * card.stride_px + card.halo_px + (card.stride_px - size) // 2
-    chips = np.stack([reflectance[:, y : y + size, x : x + size][order] for y, x in corners.tolist()])
+    chips = np.stack([composite[:, y : y + size, x : x + size][order] for y, x in corners.tolist()])
     return [tuple(float(value) for value in row) for row in judge.score(chips)]

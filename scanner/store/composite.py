@@ -5,11 +5,12 @@
                                  scenes/  clear (byte, y, x): see `scanner.store.provenance`
 
 Arrays span the tile's whole read window; what was not wanted stays without shards. One process owns a tile and writes
-its shards one after another.
+each of its shards once (`scanner.store.shards`).
 """
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from scanner.errors import FolderError
 from scanner.store.layout import write_atomic
 from scanner.store.provenance import GROUP, make_clear, scenes_in
+from scanner.store.shards import BAND_CUTS, Plane, Room, Shards
 from scanner.types import NODATA, OFFSET_DN
 from tiling import Tile, TileId, Window, affine_of, northing
 
@@ -37,12 +39,6 @@ __all__ = [
     "remove_composite",
 ]
 
-SHARD_PX = {10: 1536, 20: 768, 60: 256}
-"""Edge of a shard by pixel size: 15.36 km, a sixth of a tile's core."""
-
-CHUNK_PX = {10: 512, 20: 256, 60: 128}
-"""Edge of the chunks inside: what a reader of a small window inflates."""
-
 _ROOT = b'{"attributes": {}, "zarr_format": 3, "node_type": "group"}'
 _MARK = "zarr.json"
 
@@ -52,25 +48,49 @@ def _group_path(folder: Path | str, tile: str) -> Path:
 
 
 @contextmanager
-def _zarrs() -> Iterator[None]:
-    """Arrays opened inside use the zarrs codecs; the path is set alone, other settings of zarrs slow it."""
+def _zarrs(threads: int | None = None) -> Iterator[None]:
+    """Arrays opened inside use the zarrs codecs, with so many threads a call, or all cores.
+
+    Only paths of settings are set: a whole section would drop the other defaults.
+    """
     import zarr  # noqa: PLC0415
     import zarrs  # noqa: F401, PLC0415  registers the pipeline
 
-    with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
+    settings: dict[str, Any] = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
+    if threads is not None:
+        settings["threading.max_workers"] = threads
+    with zarr.config.set(settings):
         yield
 
 
 class CompositeWriter:
-    """The arrays of one tile, made afresh: what lay there before is removed first."""
+    """The arrays of one tile, made afresh: what lay there before is removed first. Write from any thread.
 
-    def __init__(self, folder: Path, tile: Tile, bands: Mapping[str, int]) -> None:
-        """Make the arrays of `bands` (name to pixel size in metres)."""
+    With `windows` each shard is stored once, when all that is wanted of it has come or at `finish`.
+    """
+
+    def __init__(
+        self, folder: Path, tile: Tile, bands: Mapping[str, int], windows: Sequence[Window] = (), *,
+        threads: int | None = None, most_nbytes: int | None = None,
+    ) -> None:  # fmt: skip
+        """Make the arrays.
+
+        Args:
+            folder: the scan's.
+            tile: which.
+            bands: name to pixel size in metres.
+            windows: what will be written, zone px, disjoint; without any, each write is stored as it comes.
+            threads: that encode at once, in all writes of this process; None: all cores.
+            most_nbytes: that may wait for the rest of their shards (`scanner.store.shards.held_nbytes`); what finds
+                no room is stored in parts.
+        """
         import zarr  # noqa: PLC0415
 
-        self._tile = tile
-        self._arrays: dict[str, tuple[Any, Any, int, int]] = {}
-        self._clear: Any = None
+        self._tile, self._windows, self._threads = tile, tuple(windows), threads
+        self._room = Room(most_nbytes)
+        self._bands: dict[str, Shards] = {}
+        self._scenes: Shards | None = None
+        self._lock = threading.Lock()
         remove_composite(folder, str(tile.id))
         path = _group_path(folder, str(tile.id))
         root = path.parent / _MARK
@@ -81,7 +101,7 @@ class CompositeWriter:
             "crs": f"EPSG:{tile.id.zone}", "bands": list(bands), "gsd_m": list(bands.values()),
             "window": [window.x0, window.y0, window.x1, window.y1],
         }  # fmt: skip
-        with _zarrs():
+        with _zarrs(threads):
             self._group = group = zarr.create_group(path, zarr_format=3, attributes=attributes)
             for gsd in sorted(set(bands.values())):
                 self._make(group, gsd, [band for band, size in bands.items() if size == gsd])
@@ -95,35 +115,54 @@ class CompositeWriter:
             "units": "1", "long_name": "reflectance",
         }  # fmt: skip
         looks = {"long_name": "clear looks", "band_names": list(bands)}
-        reflectance, clear = (
+        arrays = [
             _array(inner, name, (len(bands), *window.shape), gsd_m, attributes)
             for name, attributes in (("reflectance", scaling), ("clear_looks", looks))
-        )
+        ]
         for place, band in enumerate(bands):
-            self._arrays[band] = (reflectance, clear, place, gsd_m)
+            self._bands[band] = self._shards(arrays, slice(place, place + 1), gsd_m)
+
+    def _shards(self, arrays: Sequence[Any], layers: slice, gsd_m: int) -> Shards:
+        outer = self._tile.read.at(gsd_m // 10)
+
+        def store(window: Window, planes: Sequence[Plane]) -> None:
+            rows, cols = window.slices_in(outer)
+            for array, plane in zip(arrays, planes, strict=True):
+                array[layers, rows, cols] = plane.astype(array.dtype, copy=False)
+
+        wanted = [window.at(gsd_m // 10) for window in self._windows]
+        return Shards(outer, arrays[0].shards[1:], wanted, store, self._room)
 
     def write_scenes(self, scenes: Sequence[str], gsd_m: int, window: Window, bits: NDArray[np.uint8]) -> None:
         """Write which scenes are clear in a window (mask pixels of `gsd_m`), as bits of `provenance.pack`."""
-        if self._clear is None:
-            with _zarrs():
-                self._clear = make_clear(self._group, scenes, self._tile.read, gsd_m)
-        rows, cols = window.slices_in(self._tile.read.at(gsd_m // 10))
-        self._clear[:, rows, cols] = bits
+        with self._lock, _zarrs(self._threads):
+            if self._scenes is None:
+                array = make_clear(self._group, scenes, self._tile.read, gsd_m)
+                self._scenes = self._shards([array], slice(None), gsd_m)
+        self._scenes.put(window, [bits])
 
     def write(self, band: str, window: Window, median: NDArray[np.uint16], clear: NDArray[np.uint16]) -> None:
-        """Write a window (pixels of the band's own size). Call it from one thread at a time."""
-        reflectance, looks, place, gsd_m = self._arrays[band]
-        rows, cols = window.slices_in(self._tile.read.at(gsd_m // 10))
-        reflectance[place, rows, cols] = median
-        looks[place, rows, cols] = clear
+        """Write a window (pixels of the band's own size): values, and how many looks stand behind them.
+
+        Zeros belong where nothing was seen: a shard waits for all its wanted ground.
+        """
+        counts = clear.astype(np.uint8) if clear.max() < 256 else clear
+        self._bands[band].put(window, [median[None], counts[None]])
+
+    def finish(self) -> None:
+        """Store what still waits: the last call."""
+        for shards in (*self._bands.values(), self._scenes):
+            if shards is not None:
+                shards.finish()
 
 
 def _array(group: Any, name: str, shape: tuple[int, ...], gsd_m: int, attributes: dict[str, Any]) -> Any:
     from zarr.codecs import BloscCodec  # noqa: PLC0415
 
+    cut = BAND_CUTS[gsd_m]
     return group.create_array(
         name, shape=shape, dtype="uint16", fill_value=0, dimension_names=("band", "y", "x"),
-        chunks=(1, CHUNK_PX[gsd_m], CHUNK_PX[gsd_m]), shards=(1, SHARD_PX[gsd_m], SHARD_PX[gsd_m]),
+        chunks=(1, cut.chunk_px, cut.chunk_px), shards=(1, *cut.shard(shape[2])),
         compressors=BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"),
         attributes=attributes | {"grid_mapping": "spatial_ref", "coordinates": "spatial_ref"},
     )  # fmt: skip
@@ -291,7 +330,7 @@ def open_composite(folder: Path | str, tile: str) -> "xr.DataArray":
             layers.append(fine[: window.height_px, : window.width_px])
     middle = np.arange(window.y0, window.y1, dtype=np.float64) + 0.5
     cube = xr.DataArray(
-        da.stack(layers).rechunk((1, SHARD_PX[10], SHARD_PX[10])), dims=("band", "y", "x"), name="reflectance",
+        da.stack(layers).rechunk((1, 1024, 2560)), dims=("band", "y", "x"), name="reflectance",
         coords={
             "band": bands,
             "y": northing(zone, middle),

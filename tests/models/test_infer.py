@@ -11,6 +11,7 @@ import torch
 from models.card import CardError, DeviceUnavailableError
 from models.infer import Detector, load
 from models.registry import save_card
+from models.standard import Standard
 
 HALO = 94
 
@@ -76,21 +77,38 @@ def test_read_only_input_is_left_alone(detector, ground):
     np.testing.assert_array_equal(frozen, ground)
 
 
-def test_many_cores_keep_their_order(detector, ground):
-    cores = [part(ground, (0, 1), (0, 2)), part(ground, (1, 3), (2, 3)), part(ground, (4, 5), (5, 7))]
-    together = detector.score_cores(cores)
-    assert [scores.shape for scores in together] == [(2, 1, 2), (2, 2, 1), (2, 1, 2)]
-    for scores, core in zip(together, cores, strict=True):
-        np.testing.assert_array_equal(scores, detector.score_core(core))
+def test_stored_pixels_score_as_their_reflectance(detector, ground):
+    stored = np.where(np.isnan(ground), 0, np.rint((ground + 0.1) * 1e4)).astype(np.uint16)
+    reflectance = np.where(stored == 0, np.nan, stored * 1e-4 - 0.1).astype(np.float32)
+    np.testing.assert_allclose(detector.score_core(stored), detector.score_core(reflectance), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_both_ways_to_standardise_are_the_formula(make_card, dtype):
+    card = make_card(band_count=3)
+    rng = np.random.default_rng(4)
+    stored = rng.integers(0, 65536, (2, 3, 20, 31)).astype(np.uint16)
+    stored[rng.random(stored.shape) < 0.2] = 0
+    reflectance = np.where(stored == 0, np.nan, stored * 1e-4 - 0.1).astype(np.float32)
+    reflectance[0, 0, 0, :2] = np.inf, -np.inf
+    pixels = (stored if dtype == np.uint16 else reflectance)[:, :, 2:, ::2]
+    seen = pixels != 0 if dtype == np.uint16 else np.isfinite(pixels)
+    mean, std = (np.asarray(values)[:, None, None] for values in (card.mean, card.std))
+    expected = np.where(seen, (np.where(seen, reflectance[:, :, 2:, ::2], 0) - mean) / std, 0)
+    standard = Standard(card)
+    for made in (standard.on_cpu(pixels), standard.on_gpu(torch.from_numpy(pixels.copy()))):
+        assert made.dtype == torch.float32
+        assert made.is_contiguous(memory_format=torch.channels_last)
+        np.testing.assert_allclose(made.numpy(), expected, rtol=1e-5, atol=1e-5)
 
 
 class Cramped(Detector):
     """A detector on a machine with room for four rows of cells."""
 
-    def _score_alike(self, cores):
-        if cores[0].shape[1] > 4 * 27 + 188:
+    def _score_core(self, core):
+        if core.shape[1] > 4 * 27 + 188:
             raise torch.OutOfMemoryError("no room")
-        return super()._score_alike(cores)
+        return super()._score_core(core)
 
 
 def test_a_core_that_does_not_fit_is_scored_in_halves(detector):
@@ -98,7 +116,7 @@ def test_a_core_that_does_not_fit_is_scored_in_halves(detector):
     core = np.random.default_rng(3).random((4, 11 * 27 + 188, 2 * 27 + 188), np.float32)
     np.testing.assert_allclose(cramped.score_core(core), detector.score_core(core), atol=1e-5, rtol=0)
     with pytest.raises(torch.OutOfMemoryError):
-        Cramped._score_alike(cramped, [core])
+        cramped._score_core(core)
 
 
 def test_batches_halve_until_they_fit(detector):
@@ -162,10 +180,10 @@ def peak():
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 detector = load(sys.argv[1], "cpu")
-detector.score_core(np.zeros((10, 215, 215), np.float32))
+detector.score_core(np.zeros((10, 215, 215), np.uint16))
 before = peak()
-pixels = np.zeros((10, 27 * 60 + 188, 27 * 60 + 188), np.float32)
-pixels += 0.1
+pixels = np.zeros((10, 27 * 60 + 188, 27 * 60 + 188), np.uint16)
+pixels += 2000
 detector.score_core(pixels)
 used = (peak() - before) * 1024
 print(used / pixels[0].size, detector.bytes_per_px)

@@ -1,0 +1,264 @@
+"""Whether a scene's offset is what its own pixels say: the thousand of baseline 04.00, there or not.
+
+A product holds either no offset or -0.1. Where the 1000 was added, nothing in the short-wave infrared lies below it;
+where it was not, water, shadow and forest do. So a scene with dark pixels below 850 cannot hold it, and one whose
+darkest pixels in every band lie just above 1000, vegetation among them, can hardly lack it. All else proves nothing:
+haze, cloud, snow and bare ground are bright under either.
+
+A verdict that changes a pixel comes from the scene's own file alone, at places fixed in it. Other looks at the same
+ground only raise a suspicion: they come and go with the dates asked for, and no pixel may depend on those.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scanner.types import Level, Scene
+
+__all__ = ["WITNESSES", "Sample", "Tail", "Verdict", "apply", "audit", "row", "tally"]
+
+ADDED: Final = -0.1
+"""Reflectance at DN 0 where the 1000 was added."""
+
+FIRST_BASELINE: Final = "04.00"
+"""The first that added it."""
+
+WITNESSES: Final[Mapping[Level, tuple[str, ...]]] = {
+    "l2a": ("B02", "B04", "B8A", "B11", "B12"),
+    "l1c": ("B02", "B04", "B8A", "B10", "B11", "B12"),
+}
+"""The bands a scene is judged by. All of them, or it is not judged."""
+
+BELOW_ADDED: Final = {"B12": 850, "B02": 500, "B04": 500}
+"""A hundredth of the pixels below this DN: no 1000 in it. Reflectance -0.015, which no ground has; in the visible
+-0.05, since corrected shadows overshoot there (the lowest of 160 thousand pixels at Strzegom in February: -0.033)."""
+
+FLOORS: Final[Mapping[Level, Mapping[str, tuple[int, int]]]] = {
+    "l2a": {"B02": (850, 1400), "B04": (850, 1400), "B8A": (950, 1400), "B11": (950, 1400), "B12": (950, 1400)},
+    "l1c": {
+        "B02": (1500, 2500), "B04": (1200, 1900), "B8A": (950, 2500), "B10": (950, 1100), "B11": (950, 2200),
+        "B12": (950, 1700),
+    },
+}  # fmt: skip
+"""Where the darkest thousandth ends, DN, when the 1000 is in it. L1C has the light of the air on top of that, and a
+cirrus band that is black wherever no high cloud is."""
+
+VEGETATION: Final = 500
+"""B8A over B04 by this many DN, whatever the offset: not open water, which glint can turn an even grey."""
+
+VEGETATED: Final = 0.01
+"""Least share of vegetation."""
+
+CUT: Final = 0.35
+"""Share of the ground at DN 1 or below in B02 and B04 alike, above which an offset was taken off that was not there.
+The most in 118 honest dates: 0.21, on a December day; the next 0.01."""
+
+CUT_IF_WRONG: Final = 0.05
+"""The same where the stated offset is not the found one: what is cut off cannot be set right."""
+
+LEAST_PX: Final = 1000
+"""Pixels of a band without which nothing is said."""
+
+LEAST_LOOKS: Final = 3
+"""Other scenes of the same ground, judged by their own pixels, without which a scene is not compared."""
+
+LEAST_POINTS: Final = 200
+"""Points of the ground they must have in common."""
+
+APART: Final = (0.07, 0.13)
+"""Reflectance by which every band lies above the other looks, or below, when it is the offset and not the air."""
+
+SCALE: Final = 1e-4
+
+Action = Literal["agrees", "undecided", "suspect", "corrected", "left out"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tail:
+    """The dark end of a band."""
+
+    count_px: int
+    """Pixels with data, away from the edge of the data."""
+    trace: int
+    """DN under which a thousandth of them lies, and at least twelve."""
+    low: int
+    """DN under which a hundredth of them lies, and at least twelve."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """What was seen of a scene, at places fixed in its files."""
+
+    scene: Scene
+    """As the catalogue gave it."""
+    place: str
+    """The grid and the places on it: samples of one place lie pixel on pixel."""
+    tails: Mapping[str, Tail] = field(compare=False)
+    """By band."""
+    points: Mapping[str, NDArray[np.uint16]] = field(compare=False)
+    """DN by band at the same points of the ground, 0 without data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What becomes of a scene's offset."""
+
+    collection: str
+    """The scene's collection id."""
+    scene: str
+    """The scene's id."""
+    stated: float | None
+    """Offset after the catalogue's flags were weighed, reflectance; None where its bands differ."""
+    found: float | None
+    """Offset its own pixels show, reflectance; None where they show none."""
+    action: Action
+    """`corrected`: the found offset is used. `left out`: the scene is not. Otherwise the stated offset is used."""
+    evidence: str
+    """Why, in one line."""
+    apart: float | None = None
+    """Reflectance above other scenes of the same ground; None where it was not compared."""
+
+
+def audit(samples: Sequence[Sample]) -> tuple[Verdict, ...]:
+    """One verdict a sample, in their order. `action` depends on the others only where it says `suspect`."""
+    own = [_judge(sample) for sample in samples]
+    places: dict[str, list[int]] = defaultdict(list)
+    for index, sample in enumerate(samples):
+        places[sample.place].append(index)
+    for indices in places.values():
+        unsure = [i for i in indices if own[i].action == "undecided" and samples[i].points]
+        sure = [i for i in indices if own[i].action in ("agrees", "corrected")]
+        if unsure and len(sure) >= LEAST_LOOKS:
+            looks = np.stack([_reflectance(samples[i], own[i]) for i in sure])
+            for i in unsure:
+                own[i] = _compare(own[i], _reflectance(samples[i], own[i]), looks)
+    return tuple(own)
+
+
+def apply(scenes: Sequence[Scene], verdicts: Sequence[Verdict]) -> tuple[Scene, ...]:
+    """The scenes to use, in their order: those left out are gone, those corrected have the offset that was found."""
+    by_key = {(verdict.collection, verdict.scene): verdict for verdict in verdicts}
+    kept = []
+    for scene in scenes:
+        verdict = by_key.get((scene.collection, scene.id))
+        if verdict is None or verdict.action in ("agrees", "undecided", "suspect"):
+            kept.append(scene)
+        elif verdict.action == "corrected" and verdict.found is not None:
+            kept.append(_with_offset(scene, verdict.found))
+    return tuple(kept)
+
+
+def row(verdict: Verdict) -> dict[str, Any]:
+    """The verdict for JSON."""
+    return {name: getattr(verdict, name) for name in Verdict.__slots__}
+
+
+def tally(verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """How many scenes of each action, for a receipt."""
+    return {f"offset {action}": float(count) for action, count in Counter(one.action for one in verdicts).items()}
+
+
+def _with_offset(scene: Scene, offset: float) -> Scene:
+    """SCL and whatever else is not a band keeps its own."""
+    assets = {
+        name: replace(asset, offset=offset) if name.startswith("B") else asset for name, asset in scene.assets.items()
+    }
+    return replace(scene, assets=assets)
+
+
+def _judge(sample: Sample) -> Verdict:
+    """By the scene's own file alone."""
+    scene, stated = sample.scene, _stated(sample.scene)
+    found, evidence = _found(sample)
+    action, evidence = _rule(sample, stated, found, evidence)
+    return Verdict(
+        collection=scene.collection, scene=scene.id, stated=stated, found=found, action=action, evidence=evidence
+    )
+
+
+def _rule(sample: Sample, stated: float | None, found: float | None, evidence: str) -> tuple[Action, str]:
+    """What a found offset, or none, makes of the stated one."""
+    baseline, cut = sample.scene.baseline, _cut(sample)
+    if cut > (CUT if found == stated else CUT_IF_WRONG) and found != ADDED:
+        return "left out", f"B02 and B04 are cut off at zero on {cut:.0%} of the ground: an offset was taken off twice"
+    if found is None:
+        if stated in (0.0, ADDED) or not sample.tails:
+            return "undecided", evidence
+        told = "bands of several offsets" if stated is None else f"the offset {stated}"
+        return "left out", f"no product has {told}; {evidence}"
+    if found == stated:
+        return "agrees", evidence
+    if found == ADDED and "00.00" < baseline < FIRST_BASELINE:
+        return "left out", f"{evidence}; no product of baseline {baseline} holds the 1000"
+    return "corrected", evidence
+
+
+def _stated(scene: Scene) -> float | None:
+    found = {round(scene.assets[band].offset, 6) for band in scene.assets if band.startswith("B")}
+    return found.pop() + 0.0 if len(found) == 1 else None
+
+
+def _found(sample: Sample) -> tuple[float | None, str]:
+    """The offset the pixels show, and how."""
+    level = sample.scene.level
+    missing = [band for band in WITNESSES[level] if band not in sample.tails]
+    if missing:
+        return None, f"not judged: no {', '.join(missing)}"
+    if any(abs(sample.scene.assets[band].scale - SCALE) > 1e-9 for band in WITNESSES[level]):
+        return None, f"not judged: a scale other than {SCALE:g}"
+    fewest = min(tail.count_px for tail in sample.tails.values())
+    if fewest < LEAST_PX:
+        return None, f"not judged: {fewest} pixels with data"
+    for band, limit in BELOW_ADDED.items():
+        if (low := sample.tails[band].low) < limit:
+            return 0.0, f"a hundredth of {band} lies below {low}, impossible with 1000 added"
+    floors = {band: sample.tails[band].trace for band in FLOORS[level]}
+    shown = ", ".join(f"{band} {floor}" for band, floor in floors.items())
+    inside = all(low <= floors[band] <= high for band, (low, high) in FLOORS[level].items())
+    if inside and _vegetated(sample):
+        return ADDED, f"the darkest pixels of every band lie just above 1000: {shown}"
+    return None, f"no dark ground to tell by: {shown}"
+
+
+def _vegetated(sample: Sample) -> bool:
+    near, red = (sample.points[band].astype(np.int32) for band in ("B8A", "B04"))
+    data = (near > 0) & (red > 0)
+    return bool((data & (near - red > VEGETATION)).sum() > VEGETATED * max(data.sum(), 1))
+
+
+def _cut(sample: Sample) -> float:
+    """Share of the ground where both visible bands are at DN 1 or below, though another band is not."""
+    if not {"B02", "B04"} <= sample.points.keys():
+        return 0.0
+    ground = np.any([points > 1 for points in sample.points.values()], axis=0)
+    if ground.sum() * 100 < ground.size:
+        return 0.0
+    return min(float((sample.points[band][ground] <= 1).mean()) for band in ("B02", "B04"))
+
+
+def _reflectance(sample: Sample, verdict: Verdict) -> NDArray[np.float32]:
+    """(band, point), with the offset in use; NaN without data."""
+    values = []
+    for band in sorted(sample.points):
+        asset, points = sample.scene.assets[band], sample.points[band]
+        offset = asset.offset if verdict.found is None else verdict.found
+        values.append(np.where(points > 0, points * np.float32(asset.scale) + np.float32(offset), np.nan))
+    return np.stack(values).astype(np.float32)
+
+
+def _compare(verdict: Verdict, mine: NDArray[np.float32], looks: NDArray[np.float32]) -> Verdict:
+    """With how far it lies above the median of the others; suspect where that is an offset in every band."""
+    both = np.isfinite(mine).all(axis=0) & (np.isfinite(looks).all(axis=1).sum(axis=0) >= LEAST_LOOKS)
+    if both.sum() < LEAST_POINTS:
+        return verdict
+    apart = np.median(mine[:, both] - np.nanmedian(looks[:, :, both], axis=0), axis=1)
+    verdict = replace(verdict, apart=round(float(np.median(apart)), 4))
+    away = np.abs(apart)
+    if away.min() < APART[0] or away.max() > APART[1] or apart.min() * apart.max() < 0:
+        return verdict
+    shown = f"{away.min():.3f} to {away.max():.3f} {'above' if apart[0] > 0 else 'below'} {len(looks)} other scenes"
+    return replace(verdict, action="suspect", evidence=f"every band lies {shown}")
