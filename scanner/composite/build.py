@@ -5,7 +5,6 @@ after another are reduced by a few threads: a block's looks are read one after a
 and the writer takes what is reduced. What a pixel gets depends on its own looks, never on block or thread.
 """
 
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from scanner.composite.order import entries
 from scanner.composite.read import Reader
 from scanner.composite.reduce import BandJob, Scratch, reduce_block
 from scanner.composite.request import (
+    HELD_NBYTES,
     WARP_NBYTES,
     CompositeReport,
     CompositeRequest,
@@ -38,12 +38,11 @@ from scanner.composite.warp import PlacementCache, aligned_offset, extent_of
 from scanner.errors import AssetError
 from scanner.store.composite import CompositeWriter
 from scanner.store.provenance import pack
+from scanner.store.shards import SCENES_CUT
 from scanner.types import Scene
 from tiling import Window
 
 __all__ = ["CompositeReport", "CompositeRequest", "band_gsd", "build_composite", "expected_nbytes"]
-
-SCENE_ROWS_PX = 512
 
 MASK_ROWS_PX = 2048
 """Rows of a mask read at once: whole chunks, and whole blocks of 512 and 1024 px."""
@@ -68,7 +67,9 @@ def build_composite(
     unit = _Unit(request, reader, pool)
     try:
         unit.survey()
-        writer = CompositeWriter(root, request.tile, unit.bands)
+        writer = CompositeWriter(
+            root, request.tile, unit.bands, request.windows, threads=request.threads, most_nbytes=HELD_NBYTES
+        )
         if request.windows and unit.scenes:
             unit.settle()
             unit.write_scenes(writer)
@@ -187,18 +188,29 @@ class _Unit:
 
     def write_scenes(self, writer: CompositeWriter) -> None:
         """Which scenes are clear where, for whoever asks what stands behind a candidate."""
-        ids, store, gsd = [scene.id for scene in self.scenes], self.layers.stores[self.layers.gsd_m], self.layers.gsd_m
+        ids, gsd = [scene.id for scene in self.scenes], self.layers.gsd_m
         planes = [self.layers.index.get(scene_key(scene)) for scene in self.scenes]
-        for window in self.layers.strips(SCENE_ROWS_PX):
-            part = window.intersect(store.window)
-            if part is None:
-                continue
-            for byte in range(0, len(planes), 8):
-                states = np.zeros((len(planes[byte : byte + 8]), *part.shape), np.uint8)
-                for state, plane in zip(states, planes[byte : byte + 8], strict=True):
+        store, rows = self.layers.stores[gsd], SCENES_CUT.rows_px
+        outer = self.request.tile.read.at(gsd // 10)
+
+        def write(window: Window) -> None:
+            bits = np.zeros((-(-len(planes) // 8), *window.shape), np.uint8)
+            states = np.empty((8, *window.shape), np.uint8)
+            for byte in range(len(bits)):
+                eight = planes[8 * byte : 8 * byte + 8]
+                for state, plane in zip(states, eight, strict=False):
                     if plane is not None:
-                        store.get(plane, part, state)
-                writer.write_scenes(ids, gsd, part, pack(states, COVERED | CLEAR), byte // 8)
+                        store.get(plane, window, state)
+                here = [None if plane is None else place for place, plane in enumerate(eight)]
+                bits[byte] = pack(states, here, COVERED | CLEAR)[0]
+            writer.write_scenes(ids, gsd, window, bits)
+
+        wanted = [window.at(gsd // 10) for window in self.request.windows]
+        strips = [
+            part for window in wanted for y0 in range(outer.y0, outer.y1, rows)
+            if (part := window.intersect(Window(x0=outer.x0, y0=y0, x1=outer.x1, y1=y0 + rows)))
+        ]  # fmt: skip
+        list(self.pool.map(write, strips))
 
     def write_bands(self, writer: CompositeWriter, on_progress: Callable[[float], None]) -> None:
         """Reduce every block of every band, one band after the other, and hand it to the writer."""
@@ -208,15 +220,13 @@ class _Unit:
             (job, block)
             for job in self._band_jobs(scratch) for part in parts for block in blocks_of(part, job.gsd_m)
         ]  # fmt: skip
-        lock = threading.Lock()
         ahead = Ahead(self.reader, jobs, most_nbytes=self.shares.ahead_nbytes)
 
         def reduce(job: BandJob, block: Window) -> int:
             with self.reader.session():
                 ahead.top_up()
                 median, count = reduce_block(job, block)
-            with lock:
-                writer.write(job.band, block, median, count)
+            writer.write(job.band, block, median, count)
             return block.width_px * block.height_px
 
         whole = sum(block.width_px * block.height_px for _, block in jobs)
@@ -224,6 +234,7 @@ class _Unit:
         for future in as_completed([self.pool.submit(reduce, *one) for one in jobs]):
             done += future.result()
             on_progress(done / whole)
+        writer.finish()
 
     def _band_jobs(self, scratch: Scratch) -> Iterator[BandJob]:
         for band, gsd in self.bands.items():

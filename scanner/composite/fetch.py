@@ -1,5 +1,6 @@
 """Bytes of files from anywhere: ranges merged, many in flight, asked again when they fail, fewer at once on refusal."""
 
+import os
 import random
 import threading
 import time
@@ -184,6 +185,23 @@ class Fetcher:
             InputError: the place cannot be signed here.
         """
         return self._ask(place, ranges, rank=0).result() if place.is_remote else self._read(place, ranges)
+
+    def read_into(self, place: Place, start: int, buffer: memoryview) -> None:
+        """Fill a buffer from a local file.
+
+        Raises:
+            FetchError: the file is not there, or ends before.
+        """
+        try:
+            with self._files.using(place.path) as descriptor:
+                had = os.preadv(descriptor, [buffer], start)
+        except OSError as error:
+            raise FetchError(
+                place.href, error.strerror or str(error), missing=isinstance(error, FileNotFoundError)
+            ) from None
+        if had < len(buffer):
+            raise FetchError(place.href, f"the file ends at byte {start + had}, expected {start + len(buffer)}")
+        self._count(1, had)
 
     def submit(self, place: Place, ranges: Sequence[Range]) -> Future[list[Bytes]]:
         """As `get`, in the background and in order; a local file is read at once."""

@@ -100,10 +100,6 @@ class Datasets:
             self._shut(self._cache().pop(key))
             raise OSError(_reason(error)) from None
 
-    def overviews(self, key: str, path: Callable[[], str]) -> tuple[int, ...]:
-        """Factors of the reduced copies inside the file."""
-        return tuple(self._dataset(key, path).overviews(1))
-
     def _cache(self) -> "OrderedDict[str, Any]":
         cache: OrderedDict[str, Any] | None = getattr(self._local, "cache", None)
         if cache is None:
@@ -147,7 +143,7 @@ def _grid_of(dataset: Any) -> Grid:
     return Grid(
         crs=_crs_name(dataset.crs.to_wkt()), x0=affine.c, y0=affine.f, dx=affine.a, dy=affine.e,
         width_px=dataset.width, height_px=dataset.height, block=(rows, cols),
-        itemsize=np.dtype(dataset.dtypes[0]).itemsize,
+        itemsize=np.dtype(dataset.dtypes[0]).itemsize, overviews=tuple(dataset.overviews(1)),
     )  # fmt: skip
 
 

@@ -95,12 +95,28 @@ def _median(
 
 
 @njit(nogil=True, cache=True)
-def _spread(state: NDArray[np.uint8], row: int, column: int, factor: int, out: NDArray[np.uint8]) -> None:
-    """One row of mask pixels, each `factor` times, from pixel (row, column) on; no division in the loop."""
-    source = state[row // factor]
-    place, within = column // factor, column % factor
-    for x in range(out.shape[0]):
-        out[x] = source[place]
+def _spread(  # noqa: PLR0913, PLR0917  a kernel takes plain arrays
+    state: NDArray[np.uint8], row: int, column: int, factor: int, chosen: NDArray[np.uint16], known: NDArray[np.uint16]
+) -> None:
+    """One row of mask pixels, each `factor` times, from pixel (row, column) on: all bits where selected, covered."""
+    source, place, within = state[row // factor], column // factor, column % factor
+    cols, x = chosen.shape[0], 0
+    ones, none = np.uint16(65535), np.uint16(0)
+    if factor == 2 and within == 0:
+        # The usual case, masks of 20 m under bands of 10 m: a loop of pairs becomes vector code.
+        for pair in range(cols // 2):
+            bits = source[place + pair]
+            select = ones if bits & SELECTED else none
+            cover = ones if bits & COVERED else none
+            chosen[2 * pair] = select
+            chosen[2 * pair + 1] = select
+            known[2 * pair] = cover
+            known[2 * pair + 1] = cover
+        x, place = cols // 2 * 2, place + cols // 2
+    while x < cols:
+        chosen[x] = ones if source[place] & SELECTED else none
+        known[x] = ones if source[place] & COVERED else none
+        x += 1
         within += 1
         if within == factor:
             within = 0
@@ -108,9 +124,9 @@ def _spread(state: NDArray[np.uint8], row: int, column: int, factor: int, out: N
 
 
 @njit(nogil=True, cache=True)
-def put(
+def put(  # noqa: PLR0913, PLR0917  a kernel takes plain arrays
     dn: NDArray[np.uint16], state: NDArray[np.uint8], at: tuple[int, int, int], coding: tuple[int, int],
-    fresh: bool, out: NDArray[np.uint16],  # noqa: FBT001  a kernel
+    fresh: bool, out: NDArray[np.uint16],  # noqa: FBT001
 ) -> bool:  # fmt: skip
     """Set `out` to the stored value where the granule is selected and has data.
 
@@ -126,20 +142,28 @@ def put(
         Whether a pixel was selected in vain, or has a value where the mask knew of none: then the selection is wrong.
     """
     rows, cols = dn.shape
-    mask = np.empty(cols, np.uint8)
-    absent, step, top, low = np.int32(coding[0]), np.int32(coding[1]), np.int32(65535), np.int32(1)
-    wrong = np.uint8(0)
+    chosen, known, wrong = np.empty(cols, np.uint16), np.empty(cols, np.uint16), np.zeros(cols, np.uint16)
+    ones, none, one = np.uint16(65535), np.uint16(0), np.uint16(1)
+    absent, step = np.uint16(coding[0]), np.uint16(coding[1] & 65535)
+    # All in 16 bits, which holds twice the pixels of 32 in a vector; what would wrap is known by its DN.
+    low, high = np.uint16(min(max(0, 1 - coding[1]), 65535)), np.uint16(max(min(65535, 65535 - coding[1]), 0))
     for y in range(rows):
         if y == 0 or (at[0] + y) % at[2] == 0:
-            _spread(state, at[0] + y, at[1], at[2], mask)
+            _spread(state, at[0] + y, at[1], at[2], chosen, known)
         source, target = dn[y], out[y]
         for x in range(cols):
-            value = np.int32(source[x])
-            stored = np.uint16(min(max(np.int32(value + step), low), top))
-            has, chosen = value != absent, (mask[x] & np.uint8(SELECTED)) != 0
-            target[x] = stored if has & chosen else (np.uint16(0) if fresh else target[x])
-            wrong |= np.uint8(chosen & (has != ((mask[x] & np.uint8(COVERED)) != 0)))
-    return wrong != 0
+            value = source[x]
+            stored = np.uint16(value + step)
+            stored = one if value < low else stored
+            stored = ones if value > high else stored
+            has = none if value == absent else ones
+            use = np.uint16(has & chosen[x])
+            wrong[x] = np.uint16(wrong[x] | ((has ^ known[x]) & chosen[x]))
+            if fresh:
+                target[x] = np.uint16(stored & use)
+            else:
+                target[x] = np.uint16((stored & use) | (target[x] & ~use))
+    return bool(wrong.any())
 
 
 @njit(nogil=True, cache=True)

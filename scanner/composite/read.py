@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scanner.composite.fetch import Fetcher, Place
+from scanner.composite.address import Addresses, Place
+from scanner.composite.fetch import Fetcher
 from scanner.composite.gdal_read import Datasets, gdal_path
 from scanner.composite.inflate import Inflater, blocks_in
 from scanner.composite.tiff import HEAD_NBYTES, Grid, Layout, layout_of
@@ -22,7 +23,7 @@ from scanner.errors import AssetError
 from scanner.types import Fault, Scene
 from tiling import Window
 
-__all__ = ["Counters", "Reader"]
+__all__ = ["Counters", "Grid", "Reader"]
 
 AssetKey = tuple[str, str, str]
 
@@ -59,9 +60,11 @@ class Reader:
     def __init__(self) -> None:
         self.counters = Counters()
         self.fetcher = Fetcher()
+        self._addresses = Addresses()
         self._inflater = Inflater()
         self._datasets = Datasets()
         self._lock = threading.Lock()
+        self._local = threading.local()
         self._files: dict[AssetKey, _File] = {}
         self._heads: dict[AssetKey, Future[list[Any]]] = {}
         self._ahead: dict[tuple[AssetKey, Window], tuple[Future[list[Any]], int]] = {}
@@ -146,13 +149,15 @@ class Reader:
         """
         file = self._file(scene, asset)
         pixels = np.empty((window.height_px // factor, window.width_px // factor), np.uint16)
-        key = file.place.href
         try:
-            self._by_gdal(file.place, window, pixels)
-            overviews = self._datasets.overviews(key, lambda: self._path(file.place))
+            reduced = file.layout.reduced.get(factor) if file.layout else None
+            if reduced is not None and reduced.grid.window.contains(window.at(factor)):
+                self._direct(file.place, reduced, window.at(factor), pixels, None)
+            else:
+                self._by_gdal(file.place, window, pixels)
         except (OSError, ValueError) as error:
-            raise AssetError(key, str(error)) from None
-        level = max((one for one in overviews if one <= factor), default=1)
+            raise AssetError(file.place.href, str(error)) from None
+        level = max((one for one in file.grid.overviews if one <= factor), default=1)
         needed = window.width_px * window.height_px * file.grid.itemsize // level**2
         self._count(file.grid.nbytes_of(window.at(level)), needed)
         return pixels
@@ -171,18 +176,17 @@ class Reader:
             self.counters.requests += 1
 
     def _path(self, place: Place) -> str:
-        return gdal_path(self.fetcher.signed(place))
+        return gdal_path(self._addresses.url(place) if place.signer else place.href)
 
     def _by_gdal(self, place: Place, window: Window, out: NDArray[Any]) -> None:
-        for attempt in (1, 2):
-            try:
-                self._datasets.read(place.href, lambda: self._path(place), window, out)
-            except OSError:
-                # A signed address may have expired while the file was open: sign and open once more.
-                if place.signer is None or attempt == 2:
-                    raise
-            else:
-                return
+        try:
+            self._datasets.read(place.href, lambda: self._path(place), window, out)
+        except OSError:
+            # A signed address may have expired while the file was open: sign and open once more.
+            if place.signer is None:
+                raise
+            self._addresses.refused(place, self._addresses.url(place), None)
+            self._datasets.read(place.href, lambda: self._path(place), window, out)
 
     def _arrived(self, key: AssetKey, window: Window) -> "Future[list[Any]] | None":
         with self._lock:
@@ -193,10 +197,23 @@ class Reader:
     def _direct(
         self, place: Place, layout: Layout, window: Window, out: NDArray[Any], ahead: "Future[list[Any]] | None"
     ) -> None:
-        blocks = blocks_in(layout, window)
-        parts = ahead.result() if ahead else self.fetcher.get(place, _ranges(layout, window))
-        for block, data in zip(blocks, parts, strict=True):
+        blocks, ranges = blocks_in(layout, window), _ranges(layout, window)
+        if place.is_remote:
+            parts = ahead.result() if ahead else self.fetcher.get(place, ranges)
+            for block, data in zip(blocks, parts, strict=True):
+                self._inflater.put(layout, block, data, window, out)
+            return
+        for block, (start, stop) in zip(blocks, ranges, strict=True):
+            data = self._packed(stop - start)
+            self.fetcher.read_into(place, start, data)
             self._inflater.put(layout, block, data, window, out)
+
+    def _packed(self, nbytes: int) -> memoryview:
+        """A thread's own memory: fresh bytes for every block would cost as much as their copying."""
+        buffer: bytearray = getattr(self._local, "buffer", bytearray())
+        if len(buffer) < nbytes:
+            buffer = self._local.buffer = bytearray(nbytes)
+        return memoryview(buffer)[:nbytes]
 
     def _file(self, scene: Scene, asset: str) -> _File:
         key = _key(scene, asset)
@@ -209,6 +226,8 @@ class Reader:
         if key not in self._dead:
             try:
                 return self._files.setdefault(key, self._open(place, self._heads.pop(key, None)))
+            except AssetError as error:
+                self._dead[key] = error.reason
             except (OSError, ValueError) as error:
                 self._dead[key] = str(error)
         raise AssetError(place.href, self._dead[key])

@@ -41,6 +41,9 @@ AHEAD_NBYTES = 64 * 1024 * 1024
 WARP_NBYTES = 48 * 1024 * 1024
 """The kept warps of neighbours in other zones."""
 
+HELD_NBYTES = 96 * 1024 * 1024
+"""Reduced pixels that wait for the rest of their shard: of two bands, a row of shards and those beside a block."""
+
 ALL_LOOKS = 65535
 """More than any pixel has."""
 
@@ -128,7 +131,7 @@ class Shares:
         """What a request's memory allows, down to a row of looks."""
         memory = request.memory_bytes
         mask, ahead = min(MASK_NBYTES, memory // 8), min(AHEAD_NBYTES, memory // 8)
-        rest = memory - mask - ahead - WARP_NBYTES - request.threads * JOB_NBYTES
+        rest = memory - mask - ahead - HELD_NBYTES - WARP_NBYTES - request.threads * JOB_NBYTES
         stack = min(max(rest, memory // 4) // request.threads, STACK_NBYTES)
         return cls(stack_nbytes=stack, mask_nbytes=mask, ahead_nbytes=ahead)
 

@@ -5,9 +5,9 @@ other file `layout_of` says nothing, and GDAL reads it. Tags: TIFF 6.0, BigTIFF,
 """
 
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ __all__ = ["HEAD_NBYTES", "Codec", "Grid", "Layout", "layout_of"]
 HEAD_NBYTES = 32768
 """Read at once: the directories of a COG of a whole granule, with its overviews, lie in it."""
 
+Tags = dict[int, NDArray[Any]]
+"""A directory's values by tag."""
+
 Codec = Literal["none", "lzw", "deflate", "zstd"]
 
 Read = Callable[[int, int], bytes | memoryview]
@@ -27,6 +30,9 @@ Read = Callable[[int, int], bytes | memoryview]
 _CODECS: dict[int, Codec] = {1: "none", 5: "lzw", 8: "deflate", 32946: "deflate", 50000: "zstd"}
 _TYPES = {1: "u1", 2: "S1", 3: "<u2", 4: "<u4", 12: "<f8", 16: "<u8"}
 _MOST_DIRECTORY_NBYTES = 1 << 26
+_MOST_DIRECTORIES = 64
+
+_KIND, _REDUCED = 254, 1
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _STRIPS, _SAMPLES = 256, 257, 258, 259, 273, 277
 _ROWS_PER_STRIP, _STRIP_NBYTES, _PREDICTOR = 278, 279, 317
@@ -57,6 +63,8 @@ class Grid:
     """(rows, columns) of an internal block."""
     itemsize: int
     """Bytes of a pixel in the file."""
+    overviews: tuple[int, ...] = ()
+    """Factors of the reduced copies inside the file."""
 
     @property
     def window(self) -> Window:
@@ -89,6 +97,8 @@ class Layout:
     """(block row, block column) position of each block."""
     sizes: NDArray[np.int64]
     """(block row, block column) bytes of each block; 0 where the file leaves it out."""
+    reduced: Mapping[int, "Layout"]
+    """The reduced copies by factor."""
 
     def rows_in(self, block_row: int) -> int:
         """Rows a block of this row holds: the last strip ends with the file, a tile does not."""
@@ -102,19 +112,28 @@ class _Unknown(Exception):  # noqa: N818  not an error: GDAL reads the file
 
 
 def layout_of(read: Read) -> Layout | None:
-    """The layout of the full-size image, or None when the file is one for GDAL.
+    """The layout of a file, or None when it is one for GDAL.
 
     Args:
         read: gives bytes of the file; what lies in the first `HEAD_NBYTES` is asked for once.
     """
     try:
-        return _layout(_tags(read))
+        first, *others = _directories(read)
+        place, crs = _place(first), _crs(first)
+        reduced = {}
+        for tags in others:
+            if int(tags[_KIND][0]) == _REDUCED:
+                factor = round(int(first[_WIDTH][0]) / int(tags[_WIDTH][0]))
+                x0, y0, dx, dy = place
+                reduced[factor] = _layout(tags, (x0, y0, dx * factor, dy * factor), crs)
+        whole = _layout(first, place, crs)
+        return replace(whole, grid=replace(whole.grid, overviews=tuple(sorted(reduced))), reduced=reduced)
     except (_Unknown, struct.error, KeyError, ValueError, IndexError):
         return None
 
 
-def _tags(read: Read) -> dict[int, NDArray[np.generic]]:
-    """The first directory."""
+def _directories(read: Read) -> Iterator[Tags]:
+    """The full-size image first."""
     head = bytes(read(0, HEAD_NBYTES))
 
     def at(start: int, stop: int) -> bytes:
@@ -127,31 +146,51 @@ def _tags(read: Read) -> dict[int, NDArray[np.generic]]:
 
     magic = head[:4]
     if magic == b"II*\0":
-        first, count, entry, inline, begin = "<I", "<H", "<HHI", 4, 4
+        form = _Form("<I", "<H", "<HHI", 4)
     elif magic == b"II+\0":
-        first, count, entry, inline, begin = "<Q", "<Q", "<HHQ", 8, 8
+        form = _Form("<Q", "<Q", "<HHQ", 8)
     else:
         raise _Unknown
-    (directory,) = struct.unpack(first, at(begin, begin + inline))
-    (entries,) = struct.unpack(count, at(directory, directory + struct.calcsize(count)))
-    size, place = struct.calcsize(entry) + inline, directory + struct.calcsize(count)
-    table = at(place, place + entries * size)
-    tags: dict[int, NDArray[np.generic]] = {}
+    (directory,) = struct.unpack(form.offset, at(form.inline, 2 * form.inline))
+    for _ in range(_MOST_DIRECTORIES):
+        tags, directory = _tags(form, at, directory)
+        yield tags
+        if not directory:
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How classic TIFF and BigTIFF write their directories."""
+
+    offset: str
+    count: str
+    entry: str
+    inline: int
+
+
+def _tags(form: _Form, at: Callable[[int, int], bytes], directory: int) -> tuple[Tags, int]:
+    """A directory, and where the next one lies; 0 after the last."""
+    (entries,) = struct.unpack(form.count, at(directory, directory + struct.calcsize(form.count)))
+    size, place = struct.calcsize(form.entry) + form.inline, directory + struct.calcsize(form.count)
+    table = at(place, place + entries * size + form.inline)
+    tags: Tags = {_KIND: np.zeros(1, np.uint32)}
     for start in range(0, entries * size, size):
-        tag, kind, length = struct.unpack_from(entry, table, start)
+        tag, kind, length = struct.unpack_from(form.entry, table, start)
         if kind not in _TYPES:
             continue
         dtype = np.dtype(_TYPES[kind])
-        nbytes, value = dtype.itemsize * length, start + size - inline
-        if nbytes > inline:
-            (where,) = struct.unpack_from(first, table, value)
+        nbytes, value = dtype.itemsize * length, start + size - form.inline
+        if nbytes > form.inline:
+            (where,) = struct.unpack_from(form.offset, table, value)
             tags[tag] = np.frombuffer(at(where, where + nbytes), dtype)
         else:
             tags[tag] = np.frombuffer(table, dtype, length, value)
-    return tags
+    (following,) = struct.unpack_from(form.offset, table, entries * size)
+    return tags, following
 
 
-def _layout(tags: dict[int, NDArray[np.generic]]) -> Layout:
+def _layout(tags: Tags, place: tuple[float, float, float, float], crs: str) -> Layout:
     def number(tag: int, default: int | None = None) -> int:
         if tag not in tags and default is not None:
             return default
@@ -167,18 +206,18 @@ def _layout(tags: dict[int, NDArray[np.generic]]) -> Layout:
     else:
         block, starts, sizes = (min(number(_ROWS_PER_STRIP, height), height), width), tags[_STRIPS], tags[_STRIP_NBYTES]
     shape = (-(-height // block[0]), -(-width // block[1]))
-    x0, y0, dx, dy = _place(tags)
+    x0, y0, dx, dy = place
     grid = Grid(
-        crs=_crs(tags), x0=x0, y0=y0, dx=dx, dy=dy, width_px=width, height_px=height, block=block, itemsize=bits // 8
+        crs=crs, x0=x0, y0=y0, dx=dx, dy=dy, width_px=width, height_px=height, block=block, itemsize=bits // 8
     )
     return Layout(
         grid=grid, codec=codec, predicted=predictor == 2 and codec != "none", dtype=np.dtype(f"u{bits // 8}"),
         fill=_nodata(tags, bits), starts=starts.astype(np.int64).reshape(shape),
-        sizes=sizes.astype(np.int64).reshape(shape),
+        sizes=sizes.astype(np.int64).reshape(shape), reduced={},
     )  # fmt: skip
 
 
-def _place(tags: dict[int, NDArray[np.generic]]) -> tuple[float, float, float, float]:
+def _place(tags: Tags) -> tuple[float, float, float, float]:
     """Left, top, pixel width, pixel height (negative) of a north-up image."""
     scale, tie = tags[_PIXEL_SCALE].astype(float), tags[_TIEPOINTS].astype(float)
     if len(tie) != 6 or scale[0] <= 0 or scale[1] <= 0:
@@ -186,7 +225,7 @@ def _place(tags: dict[int, NDArray[np.generic]]) -> tuple[float, float, float, f
     return tie[3] - tie[0] * scale[0], tie[4] + tie[1] * scale[1], float(scale[0]), float(-scale[1])
 
 
-def _crs(tags: dict[int, NDArray[np.generic]]) -> str:
+def _crs(tags: Tags) -> str:
     """The EPSG code in the GeoTIFF keys; pixels must be areas."""
     keys = tags[_GEO_KEYS].astype(int)[4:].reshape(-1, 4)
     short = {int(key): int(value) for key, where, _, value in keys if where == 0}
@@ -196,7 +235,7 @@ def _crs(tags: dict[int, NDArray[np.generic]]) -> str:
     return f"EPSG:{code}"
 
 
-def _nodata(tags: dict[int, NDArray[np.generic]], bits: int) -> int:
+def _nodata(tags: Tags, bits: int) -> int:
     """What GDAL gives for blocks that the file leaves out."""
     if _NODATA not in tags:
         return 0
