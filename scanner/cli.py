@@ -32,7 +32,7 @@ SCAN_OPTIONS = (
     click.option("--collection", help="Collection id  [the catalogue's Sentinel-2 of the level]."),
     click.option("--level", type=click.Choice(["l1c", "l2a"]), help="Processing level  [the detector's]."),
     click.option("--max-cloud", type=float, help="Leave out scenes with more cloud, percent."),
-    click.option("--looks", type=int, help="Clear looks a pixel takes at most  [all]."),
+    click.option("--looks", help="all, or the clear looks a pixel takes at most  [8]."),
     click.option("--detector", help="A card's name or folder; see `minescan models list`."),
     click.option("--impact", help="A card's name or folder, or none  [the detector's partner]."),
     click.option("--threshold", type=float, help="Score above which a cell is a hit  [the card's]."),
@@ -198,11 +198,12 @@ def show_model(name: str) -> int:
 def _config(options: Mapping[str, Any]) -> "ScanConfig":
     from scanner.config import load_config  # noqa: PLC0415
 
-    given = {key: value for key, value in options.items() if key not in ("config", "registry", "chunk")}
+    given = {key: value for key, value in options.items() if key not in ("config", "registry", "chunk", "looks")}
     if options["registry"]:
         given["registry"] = dict(_registry(text) for text in options["registry"])
-    if options["chunk"] is not None:
-        given["chunk"] = _chunk(options["chunk"])
+    for name, word in (("chunk", "auto"), ("looks", "all")):
+        if options[name] is not None:
+            given[name] = _number_or(word, name, options[name])
     return load_config(options["config"], given)
 
 
@@ -213,13 +214,13 @@ def _registry(text: str) -> tuple[str, str]:
     return name, file
 
 
-def _chunk(text: str) -> str | int:
-    if text == "auto":
+def _number_or(word: str, name: str, text: str) -> str | int:
+    if text == word:
         return text
     try:
         return int(text)
     except ValueError:
-        raise InputError(f"--chunk {text!r}: expected auto or a number of pixels") from None
+        raise InputError(f"--{name} {text!r}: expected {word} or a whole number") from None
 
 
 def _report(result: "ScanResult") -> int:

@@ -64,8 +64,8 @@ class ScanConfig:
     """Processing level; by default the detector's."""
     max_cloud: float | None = None
     """Percent; scenes above it are left out, scenes that do not say are kept."""
-    looks: int | None = None
-    """Clear looks a pixel takes at most (K); None takes all."""
+    looks: int | Literal["all"] = 8
+    """Clear looks a pixel takes at most (K), among the first 3 K that cover it."""
     impact: str | None = None
     """A card's name or folder; by default the detector's partner; `none` for none."""
     threshold: float | None = None
@@ -98,18 +98,18 @@ class ScanConfig:
             self._of_type(name, getattr(self, name), str)
         for name in ("collection", "impact"):
             self._of_type(name, getattr(self, name), str | None)
-        for name in ("looks", "workers", "max_bytes"):
+        for name in ("workers", "max_bytes"):
             self._of_type(name, getattr(self, name), int | None)
         self._of_type("isolation", self.isolation, bool)
         self._of_type("registry", self.registry, Mapping)
         parse_dates(self.dates)
         object.__setattr__(self, "out", Path(self.out))
-        self._within("looks", self.looks, 1, 1000)
         self._within("max_cloud", self.max_cloud, 0, 100)
         self._within("threshold", self.threshold, 0, 1)
         self._within("join_distance", self.join_distance, 1, 100_000)
         self._within("workers", self.workers, 1, 100_000)
-        self._within("chunk", None if self.chunk == "auto" else self.chunk, 1, 100_000)
+        self._word_or_within("looks", self.looks, "all", 1000)
+        self._word_or_within("chunk", self.chunk, "auto", 100_000)
         for name in ("max_bytes", "max_hours"):
             self._within(name, getattr(self, name), 0, float("inf"))
         self._among("level", self.level, (None, "l1c", "l2a"))
@@ -127,6 +127,12 @@ class ScanConfig:
             return
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise InputError(f"--{name.replace('_', '-')} {value!r}: expected a number from {low} to {high}")
+
+    def _word_or_within(self, name: str, value: Any, word: str, high: int) -> None:
+        if value != word and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high):
+            raise InputError(
+                f"--{name.replace('_', '-')} {value!r}: expected {word} or a whole number from 1 to {high}"
+            )
 
     def _among(self, name: str, value: Any, words: tuple[Any, ...]) -> None:
         if value not in words:

@@ -84,12 +84,13 @@ class Client:
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         parts = urlsplit(url)
-        bypass = urllib.request.proxy_bypass(parts.hostname or "")
-        proxy = "" if bypass else urllib.request.getproxies().get(parts.scheme, "")
+        server = f"{parts.scheme}://{parts.netloc}"
         with self._lock:
-            if proxy not in self._pools:
-                self._pools[proxy] = self._made(proxy)
-            return self._pools[proxy]
+            if server not in self._pools:
+                # Asked once a server: the environment's proxies take as long to find as a tenth of a request.
+                bypass = urllib.request.proxy_bypass(parts.hostname or "")
+                self._pools[server] = self._made("" if bypass else urllib.request.getproxies().get(parts.scheme, ""))
+            return self._pools[server]
 
     def _made(self, proxy: str) -> urllib3.PoolManager:
         bundles = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"))

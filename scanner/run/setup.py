@@ -154,7 +154,8 @@ def _settings(config: ScanConfig, cards: _Cards, run: Mapping[str, Any], shape: 
     return Settings(
         detector=cards.detector, impact=cards.impact,
         detector_folder=cards.detector_folder, impact_folder=cards.impact_folder,
-        threshold=cards.detector.threshold if config.threshold is None else config.threshold, looks=config.looks,
+        threshold=cards.detector.threshold if config.threshold is None else config.threshold,
+        looks=None if config.looks == "all" else config.looks,
         chunk_px=run.get("settings", {}).get("chunk_px") or _chunk_px(config, cards, memory), threads=shape.threads,
         memory_bytes=memory,
     )  # fmt: skip
@@ -187,7 +188,7 @@ def identity_of(config: ScanConfig, plan: ScanPlan, level: str, aoi: BaseGeometr
         "collection": config.collection,
         "level": level,
         "max-cloud": config.max_cloud,
-        "looks": config.looks,
+        "looks": settings.looks,
         "detector": settings.detector.sha256,
         "impact": settings.impact.sha256 if settings.impact else None,
         "threshold": settings.threshold,

@@ -55,6 +55,7 @@ def test_run_json_explains_the_scan(healthy, region):
     assert run["no_cloud_mask"] is False
     assert set(run["units"].values()) == {"done"}
     assert run["failures"] == 0
+    assert run["settings"]["looks"] == 8
     assert {"minescan", "torch", "rasterio"} <= set(run["versions"])
 
 

@@ -24,7 +24,8 @@ def test_dates_that_are_none_are_refused_by_value(dates):
 @pytest.mark.parametrize(
     ("name", "value"),
     [("looks", 0), ("max_cloud", 101), ("threshold", float("nan")), ("chunk", -1), ("workers", 0), ("level", "l3"),
-     ("keep_composites", "some"), ("device", "tpu"), ("join_distance", 0), ("looks", True)],
+     ("keep_composites", "some"), ("device", "tpu"), ("join_distance", 0), ("looks", True), ("looks", "most"),
+     ("looks", 2.5), ("looks", None)],
 )  # fmt: skip
 def test_values_out_of_range_name_their_option(name, value):
     with pytest.raises(InputError, match=f"--{name.replace('_', '-')}"):
@@ -36,6 +37,11 @@ def test_command_line_overrules_the_file(tmp_path):
     file.write_text('aoi = "0,0,1,1"\ndates = "2023-01-01/2023-02-01"\ndetector = "d"\nmax-cloud = 40\nlooks = 5\n')
     config = load_config(file, {"looks": 7, "out": tmp_path, "max_cloud": None})
     assert (config.looks, config.max_cloud) == (7, 40)
+
+
+@pytest.mark.parametrize("value", ["all", 1, 1000])
+def test_looks_are_a_number_or_all(value):
+    assert ScanConfig(**GIVEN | {"looks": value}).looks == value
 
 
 @pytest.mark.parametrize("text", ["loks = 3\n", "looks = ", '"\udcff"'])
