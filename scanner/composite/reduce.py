@@ -145,8 +145,9 @@ def coding_of(scale: float, offset: float, nodata: int) -> Coding:
     """Stored value = reflectance * 10000 + 1000, from 1 to 65535."""
     # Signed files are read with negative DN as 0, so a negative nodata is 0 too.
     nodata = nodata if 0 <= nodata < 65536 else 0
-    if abs(scale * 1e4 - 1) < 1e-9:
-        return Coding(nodata=nodata, shift=round(offset * 1e4) + OFFSET_DN, table=None)
+    shift = round(offset * 1e4) + OFFSET_DN
+    if abs(scale * 1e4 - 1) < 1e-9 and abs(shift) < 65535:
+        return Coding(nodata=nodata, shift=shift, table=None)
     values = np.floor(np.arange(65536) * (scale * 1e4) + offset * 1e4 + OFFSET_DN + 0.5)
     table = np.clip(values, 1, 65535).astype(np.uint16)
     table[nodata] = 0

@@ -1,6 +1,7 @@
 """A file that cannot be had is a fault in the report, never the end of the build; remote files read as local ones."""
 
 import http.server
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from synthetic import Granule, make
 
 from scanner.composite.build import CompositeReport, build_composite
-from scanner.composite.read import gdal_path
+from scanner.composite.gdal_read import gdal_path
 from scanner.errors import InputError
 from scanner.store.composite import read_window
 from scanner.types import Scene
@@ -177,8 +178,14 @@ def test_a_server_that_stays_down(tmp_path: Path, server: tuple[str, dict[str, i
     assert [(fault.scene, fault.asset) for fault in report.faults] == [("s0", "B05")]
 
 
-def test_a_signature_needs_its_package(tmp_path: Path) -> None:
-    scenes = [replace(scene, signer="planetary_computer") for scene in three(tmp_path)]
+def test_a_signature_needs_its_package(
+    tmp_path: Path, server: tuple[str, dict[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "planetary_computer", None)
+    scenes = [
+        replace(moved(scene, "SCL", f"{server[0]}/{scene.id}_SCL.tif"), signer="planetary_computer")
+        for scene in three(tmp_path)
+    ]
     with pytest.raises(InputError, match="pip install planetary-computer"):
         build(scenes, tmp_path / "a")
 

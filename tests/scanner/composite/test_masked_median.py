@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scanner.composite.median import CLEAR, masked_median, put_first, put_more, sorting_network
+from scanner.composite.median import COVERED, SELECTED, masked_median, put, sorting_network
 
 
 def oracle(stack: NDArray[np.uint16]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
@@ -60,16 +60,22 @@ def test_the_network_sorts_zeros_and_ones(size: int) -> None:
         assert (np.diff(values) >= 0).all()
 
 
-@pytest.mark.parametrize(("nodata", "shift"), [(0, 0), (0, 1000), (9, -500)])
-def test_values_saturate_and_never_wrap(nodata: int, shift: int) -> None:
-    dn = np.array([[0, 1, 9, 500, 64535, 64536, 65535, 1000]], np.uint16)
-    state = np.full((1, 4), CLEAR, np.uint8)
-    state[0, 3] = 0
-    stored = np.full(dn.shape, 3, np.uint16)
-    put_first(dn, state, (0, 0, 2), nodata, shift, stored)
-    expected = [0 if value == nodata else min(max(value + shift, 1), 65535) for value in dn[0].tolist()]
-    expected[6:] = [0, 0]
-    assert stored.tolist() == [expected]
-    put_more(dn, np.full((1, 4), CLEAR, np.uint8), (0, 0, 2), nodata, shift, stored)
-    assert stored[0, 6] == min(65535 + shift, 65535)
-    assert stored[0, 1] == expected[1]
+@pytest.mark.parametrize("factor", [1, 2, 3])
+@pytest.mark.parametrize(("nodata", "shift"), [(0, 0), (0, 1000), (9, -500), (0, -1000), (0, 65_534), (7, -65_534)])
+def test_values_saturate_and_never_wrap(nodata: int, shift: int, factor: int) -> None:
+    rng = np.random.default_rng(factor)
+    dn = rng.choice(np.array([0, 1, 7, 9, 499, 500, 501, 999, 64535, 64536, 65535], np.uint16), (11, 301))
+    state = rng.choice(np.array([0, COVERED, SELECTED, COVERED | SELECTED], np.uint8), (13, 310))
+    at = (1, 2, factor)
+    rows, cols = ((start + np.arange(size)) // factor for start, size in zip(at, dn.shape, strict=False))
+    under = state[np.ix_(rows, cols)]
+    has, chosen = dn != nodata, (under & SELECTED) != 0
+    stored = np.clip(dn.astype(np.int64) + shift, 1, 65535)
+    for fresh in (True, False):
+        before = rng.integers(0, 65536, dn.shape).astype(np.uint16)
+        out = before.copy()
+        wrong = put(dn, state, at, (nodata, shift), fresh, out)
+        np.testing.assert_array_equal(out, np.where(has & chosen, stored, 0 if fresh else before))
+        assert wrong == bool((chosen & (has != ((under & COVERED) != 0))).any())
+    right = np.where(under & COVERED, np.uint16(5), np.uint16(nodata))
+    assert not put(right, state, at, (nodata, shift), True, out)
