@@ -134,7 +134,7 @@ class Verdict:
 def wanted(scene: Scene, tails: Mapping[str, Tail]) -> tuple[str, ...]:
     """The bands worth reading next: none once what is left could not contradict the stated offset."""
     witnesses, first = WITNESSES[scene.level], FIRST[scene.level]
-    if any(band not in scene.assets for band in witnesses):
+    if _unfit(scene):
         return ()
     if any(band not in tails for band in first):
         return first
@@ -221,17 +221,20 @@ def _stated(scene: Scene) -> float | None:
     return found.pop() + 0.0 if len(found) == 1 else None
 
 
+def _unfit(scene: Scene) -> str:
+    """Why a scene cannot be judged; empty where it can."""
+    missing = [band for band in WITNESSES[scene.level] if band not in scene.assets]
+    if missing:
+        return f"without {', '.join(missing)}"
+    other = any(abs(scene.assets[band].scale - SCALE) > SCALE * 1e-3 for band in WITNESSES[scene.level])
+    return f"a scale other than {SCALE:g}" if other else ""
+
+
 def _found(sample: Sample, stated: float | None) -> tuple[float | None, str]:
     """The offset the pixels show, and how. A statement is believed on fewer bands than contradict one."""
     scene, tails = sample.scene, sample.tails
-    missing = [band for band in FIRST[scene.level] if band not in tails]
-    if missing:
-        return (
-            None,
-            f"not judged: without {', '.join(band for band in WITNESSES[scene.level] if band not in scene.assets)}",
-        )
-    if any(abs(scene.assets[band].scale - SCALE) > 1e-9 for band in WITNESSES[scene.level]):
-        return None, f"not judged: a scale other than {SCALE:g}"
+    if unfit := _unfit(scene):
+        return None, f"not judged: {unfit}"
     fewest = min(tail.count_px for tail in tails.values())
     if fewest < LEAST_PX:
         return None, f"not judged: {fewest} pixels with data"
@@ -290,7 +293,7 @@ def _reflectance(sample: Sample, verdict: Verdict) -> NDArray[np.float32]:
 
 
 def _compare(verdict: Verdict, mine: NDArray[np.float32], looks: NDArray[np.float32]) -> Verdict:
-    """With how far it lies above the median of the others; suspect where that is an offset in every band."""
+    """With how far it lies above the median of the others; suspect where it is an offset."""
     both = np.isfinite(mine).all(axis=0) & (np.isfinite(looks).all(axis=1).sum(axis=0) >= LEAST_LOOKS)
     if both.sum() < LEAST_POINTS:
         return verdict

@@ -151,7 +151,7 @@ def test_a_scene_without_every_witness_is_not_judged() -> None:
 
 
 def test_an_unknown_scale_is_not_judged() -> None:
-    given = scene(-0.1)
+    given = scene(-0.2)
     given = replace(given, assets={name: replace(asset, scale=2e-4) for name, asset in given.assets.items()})
     (verdict,) = audit([sample(ground(), given)])
     assert verdict.action == "undecided"
