@@ -232,9 +232,8 @@ class Fetcher:
             with self._files.using(place.path) as descriptor:
                 parts: list[Bytes] = [pread(descriptor, start, stop) for start, stop in _checked(ranges)]
         except OSError as error:
-            raise FetchError(
-                place.href, error.strerror or str(error), missing=isinstance(error, FileNotFoundError)
-            ) from None
+            missing = isinstance(error, FileNotFoundError)
+            raise FetchError(place.href, error.strerror or str(error), missing=missing) from None
         self._count(len(ranges), sum(map(len, parts)))
         return parts
 
@@ -260,9 +259,7 @@ class Fetcher:
         except RequestError as trouble:
             return self._after(request, trouble)
         except OSError as error:
-            return self._after(
-                request, RequestError(f"its address could not be signed: {' '.join(str(error).split())[:200]}")
-            )
+            return self._after(request, RequestError(" ".join(str(error).split())[:300]))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's, and the thread lives on
             call.fail(error)
             return Outcome()
@@ -282,11 +279,12 @@ class Fetcher:
         patient = time.monotonic() + wait_s < request.begun_s + PATIENCE_S
         if trouble.retry and patient and (trouble.overload or request.attempts < ATTEMPTS):
             return Outcome(overload=trouble.overload, again_s=wait_s)
-        tried = f", {request.attempts} times" if trouble.retry else ""
+        tried = f", {request.attempts} times" if request.attempts > 1 else ""
         request.call.fail(FetchError(place.href, f"{trouble.reason}{tried}", missing=trouble.status in (404, 410)))
         return Outcome(overload=trouble.overload)
 
 
 def _wait_s(attempts: int, asked_s: float | None) -> float:
     """Exponential with full jitter, on top of what the server asks."""
-    return (asked_s or 0.0) + random.uniform(0.0, min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (attempts - 1)))  # noqa: S311 - jitter
+    most_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (attempts - 1))
+    return (asked_s or 0.0) + random.uniform(0.0, most_s)  # noqa: S311

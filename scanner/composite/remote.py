@@ -71,16 +71,17 @@ class Client:
         except (HTTPError, LocationParseError, OSError) as error:
             raise _failure(error) from None
         try:
-            body = _body(response, start, stop)
-        except RequestError:
-            response.close()
+            return _body(response, start, stop)
+        except RequestError as error:
+            # A refusal has been read to its end, and the connection goes on; of anything else more may come.
+            if not error.status:
+                response.close()
             raise
         except (HTTPError, OSError) as error:
             response.close()
             raise _failure(error) from None
         finally:
             response.release_conn()
-        return body
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         parts = urlsplit(url)
@@ -110,6 +111,7 @@ def _body(response: urllib3.BaseHTTPResponse, start: int, stop: int) -> bytes:
         size = response.headers.get("Content-Range", "").rpartition("/")[2]
         if size.isdecimal() and int(size) > start:
             raise RequestError(f"the server refuses bytes {start} to {stop} of {size}", retry=False)
+        response.drain_conn()
         return b""
     raise _refusal(response)
 
@@ -139,6 +141,8 @@ def _whole(response: urllib3.BaseHTTPResponse) -> bytes:
 def _refusal(response: urllib3.BaseHTTPResponse) -> RequestError:
     status = response.status
     text = response.read(16384).decode("utf-8", "replace")
+    if response.read(1):
+        response.close()
     code = re.search(r"<Code>([^<]{1,60})</Code>", text)
     trouble = RequestError(
         f"HTTP {status} {code[1] if code else response.reason or ''}".rstrip(), status=status,

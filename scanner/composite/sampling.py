@@ -1,15 +1,17 @@
 """A scene's dark pixels at small cost: its overviews whole, or a few blocks at places fixed in the file."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from scanner.composite.radiometry import WITNESSES, Sample, Tail
+from scanner.composite.radiometry import Sample, Tail, wanted
 from scanner.composite.read import Grid, Reader
 from scanner.types import Scene
 from tiling import Window
 
-__all__ = ["plan_reads", "reduce_sample", "take_sample"]
+__all__ = ["plan_reads", "sample_of", "take_sample"]
 
 OVERVIEW_M = 160
 """Pixel at which a file with overviews is read whole: 0.4 % of a granule's pixels."""
@@ -35,22 +37,22 @@ def take_sample(reader: Reader, scene: Scene) -> Sample:
     Raises:
         AssetError: a band that the catalogue names cannot be read.
     """
-    bands = [band for band in WITNESSES[scene.level] if band in scene.assets]
-    if len(bands) < len(WITNESSES[scene.level]):
+    if not wanted(scene, {}):
         return Sample(scene=scene, place="", tails={}, points={})
-    pixels = {band: _read(reader, scene, band) for band in bands}
     grid = reader.grid(scene, "B12")
-    place = f"{grid.crs} {grid.x0} {grid.y0} {grid.dx} {grid.width_px} {grid.height_px} {len(pixels['B12'])}"
-    return reduce_sample(scene, place, pixels)
+    place = f"{grid.crs} {grid.x0} {grid.y0} {grid.dx} {grid.width_px} {grid.height_px} {grid.overviews}"
+    return sample_of(scene, place, lambda band: _read(reader, scene, band))
 
 
-def reduce_sample(scene: Scene, place: str, pixels: dict[str, list[NDArray[np.uint16]]]) -> Sample:
-    """What is kept of the pixels (by band, an array for each place)."""
-    tails, points = {}, {}
-    for band, arrays in pixels.items():
-        nodata = scene.assets[band].nodata
-        tails[band] = _tail(arrays, nodata)
-        points[band] = np.concatenate([_points(array, nodata) for array in arrays])
+def sample_of(scene: Scene, place: str, pixels_of: Callable[[str], list[NDArray[np.uint16]]]) -> Sample:
+    """Ask for the pixels of one band after another (an array for each place) while they may tell something."""
+    tails: dict[str, Tail] = {}
+    points: dict[str, NDArray[np.uint16]] = {}
+    while bands := wanted(scene, tails):
+        for band in bands:
+            arrays, nodata = pixels_of(band), scene.assets[band].nodata
+            tails[band] = _tail(arrays, nodata)
+            points[band] = np.concatenate([_points(array, nodata) for array in arrays])
     return Sample(scene=scene, place=place, tails=tails, points=points)
 
 
@@ -85,19 +87,21 @@ def _places(grid: Grid, edge_px: int) -> list[Window]:
 
 
 def _tail(arrays: list[NDArray[np.uint16]], nodata: int) -> Tail:
-    values = np.sort(np.concatenate([array[_inside(array, nodata)] for array in arrays]))
+    data = [(array != nodata) & (array > 0) for array in arrays]
+    share = float(np.mean([one.mean() for one in data]))
+    values = np.sort(np.concatenate([array[_inside(one)] for array, one in zip(arrays, data, strict=True)]))
     if not values.size:
-        return Tail(count_px=0, trace=0, low=0)
-    trace, low = (int(values[min(max(values.size // share, 12), values.size - 1)]) for share in (1000, 100))
-    return Tail(count_px=values.size, trace=trace, low=low)
+        return Tail(count_px=0, share=share, trace=0, low=0)
+    trace, low = (int(values[min(max(values.size // part, 12), values.size - 1)]) for part in (1000, 100))
+    return Tail(count_px=values.size, share=share, trace=trace, low=low)
 
 
-def _inside(array: NDArray[np.uint16], nodata: int) -> NDArray[np.bool_]:
+def _inside(data: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Pixels with data, none without within EDGE_PX."""
-    data: NDArray[np.bool_] = (array != nodata) & (array > 0)
-    if not data.all():
-        data = ndimage.binary_erosion(data, np.ones((3, 3)), iterations=EDGE_PX, border_value=1)
-    return data
+    if data.all():
+        return data
+    inside: NDArray[np.bool_] = ndimage.binary_erosion(data, np.ones((3, 3)), iterations=EDGE_PX, border_value=1)
+    return inside
 
 
 def _points(array: NDArray[np.uint16], nodata: int) -> NDArray[np.uint16]:

@@ -180,6 +180,7 @@ class Crew:
                 if outcome.again_s is not None:
                     self._line.postpone(waiting, now_s + outcome.again_s)
                 self._wake.notify()
+            del waiting  # an idle thread holds no bytes
 
     def _next(self) -> Waiting | None:
         with self._wake:

@@ -92,7 +92,7 @@ def test_a_refused_signature_is_made_again_once(planetary, fetcher):
 
 def test_a_signature_that_stays_refused_is_an_error(planetary, fetcher):
     server = planetary(good=9)
-    with pytest.raises(FetchError, match=r"a%20b\.tif: HTTP 403 Forbidden$") as caught:
+    with pytest.raises(FetchError, match=r"a%20b\.tif: HTTP 403 Forbidden, 2 times$") as caught:
         fetcher.get(PLACE, [(0, 9)])
     assert not caught.value.missing
     assert tokens(server) == 2

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 import urllib.request
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -198,6 +199,16 @@ def test_patience_ends(folder, range_server, fetcher, monkeypatch):
     with pytest.raises(FetchError, match="HTTP 503"):
         fetcher.get(Place(href=f"{server.url}/a.bin"), [(0, 10)])
     assert len(server.served()) > 3
+    assert len({one.connection for one in server.served()}) == 1, "a refusal does not cost a connection"
+
+
+def test_the_end_of_the_file_is_where_the_bytes_end(folder, range_server, fetcher):
+    server = range_server(folder)
+    ranges = [(999_990, 1_000_010), (3_000_000, 3_000_010)]
+    for _ in range(2):
+        assert fetcher.get(Place(href=f"{server.url}/a.bin"), ranges) == slices(ranges)
+    assert {one.status for one in server.served()} == {206, 416}
+    assert len({one.connection for one in server.served()}) <= 2
 
 
 @pytest.mark.usefixtures("quick")
@@ -275,6 +286,19 @@ def test_closing_cancels_what_waits_and_ends_the_threads(folder, range_server):
     assert all(one.cancelled() or len(one.result()[0]) == 9 for one in waiting)
     with pytest.raises(RuntimeError, match="closed"):
         fetcher.submit(Place(href=f"{server.url}/a.bin"), [(0, 9)])
+
+
+def test_idle_threads_hold_no_bytes(folder, range_server, fetcher):
+    server = range_server(folder)
+    future = fetcher.submit(Place(href=f"{server.url}/a.bin"), [(0, 1_000_000)])
+    assert len(future.result(10)[0]) == 1_000_000
+    gone = weakref.ref(future)
+    del future
+    for _ in range(100):
+        if gone() is None:
+            break
+        time.sleep(0.02)
+    assert gone() is None
 
 
 def test_what_is_cancelled_is_not_fetched(folder, range_server):
