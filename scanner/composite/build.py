@@ -1,21 +1,22 @@
 """Scenes in, a tile's composite in Zarr out: masks first, then one job for every block of every band.
 
 The masks of a unit are read and settled (`layers`), and with them what each pixel reads. Then the blocks of one band
-after another are reduced by a few threads: a block's looks are read one after another into a buffer, each block of a file once,
-and the writer takes what is reduced. What a pixel gets depends on its own looks, never on block or thread.
+after another are reduced by a few threads: a block's looks are read one after another into a buffer, each block of a
+file once, and the writer takes what is reduced. What a pixel gets depends on its own looks, never on block or thread.
 """
 
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from scanner.composite.ahead import Ahead
 from scanner.composite.clouds import Masks, mask_asset, mask_gsd, mask_kind
-from scanner.composite.cuts import Lines, Part, Source, blocks_of, cut
+from scanner.composite.cuts import Lines, Source, blocks_of, cut
 from scanner.composite.layers import Layers
 from scanner.composite.mask_store import MaskStore
 from scanner.composite.median import CLEAR, COVERED
@@ -32,7 +33,7 @@ from scanner.composite.request import (
     expected_nbytes,
     limits_of,
 )
-from scanner.composite.rescue import MARGIN_PX, scene_key
+from scanner.composite.rescue import scene_key
 from scanner.composite.tiff import Grid
 from scanner.composite.warp import PlacementCache, aligned_offset, extent_of
 from scanner.errors import AssetError
@@ -76,7 +77,7 @@ def build_composite(
             unit.write_bands(writer, on_progress or (lambda _: None))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        unit.close()
+        unit.cleanup.close()
         reader.close()
     cost = reader.counters
     return CompositeReport(
@@ -90,6 +91,8 @@ def build_composite(
 class _Unit:
     """The state of one build."""
 
+    layers: Layers
+
     def __init__(self, request: CompositeRequest, reader: Reader, pool: ThreadPoolExecutor) -> None:
         self.request = request
         self.reader = reader
@@ -101,12 +104,7 @@ class _Unit:
         self.rescued_px = 0
         self.scenes: tuple[Scene, ...] = ()
         self.sources: list[Source] = []
-        self.layers: Layers | None = None
-
-    def close(self) -> None:
-        """Give back what lies in files."""
-        if self.layers is not None:
-            self.layers.close()
+        self.cleanup = ExitStack()
 
     def survey(self) -> None:
         """Open every scene's mask; scenes without one are left out and reported."""
@@ -163,6 +161,7 @@ class _Unit:
             windows=request.windows, origin=(first.y0 // 6 * 6, first.x0 // 6 * 6), gsd_m=mask_gsd(self.scenes),
             order=entries(self.scenes, zone=self.zone), limits=limits_of(request), most_nbytes=self.shares.mask_nbytes,
         )  # fmt: skip
+        self.cleanup.callback(self.layers.close)
         masks = Masks(self.reader, self.zone, request.ground, self.layers.gsd_m, self.placements)
 
         def put(scene: Scene, plane: int, store: MaskStore) -> bool:

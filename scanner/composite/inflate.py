@@ -33,9 +33,7 @@ class Inflater:
     def __init__(self) -> None:
         self._local = threading.local()
 
-    def put(
-        self, layout: Layout, block: tuple[int, int], data: Any, window: Window, out: NDArray[np.generic]
-    ) -> None:
+    def put(self, layout: Layout, block: tuple[int, int], data: Any, window: Window, out: NDArray[Any]) -> None:
         """Write the part of a block that lies in `window` (pixels of the file) into `out` (row, column).
 
         Args:
@@ -67,7 +65,7 @@ class Inflater:
         else:
             target[...] = pixels[source]
 
-    def _inflate(self, layout: Layout, data: Any, shape: tuple[int, int]) -> NDArray[np.generic]:
+    def _inflate(self, layout: Layout, data: Any, shape: tuple[int, int]) -> NDArray[Any]:
         nbytes = shape[0] * shape[1] * layout.dtype.itemsize
         if layout.codec == "none":
             if len(data) < nbytes:
@@ -87,9 +85,7 @@ def _decode(codec: str, data: Any, out: NDArray[np.uint8]) -> int:
     """Bytes written to `out`."""
     import imagecodecs  # noqa: PLC0415
 
-    decode = {
-        "deflate": imagecodecs.deflate_decode, "lzw": imagecodecs.lzw_decode, "zstd": imagecodecs.zstd_decode,
-    }[codec]  # fmt: skip
+    decode: Any = getattr(imagecodecs, f"{codec}_decode")
     try:
         return len(decode(data, out=out))
     except (RuntimeError, ValueError) as error:
@@ -97,7 +93,7 @@ def _decode(codec: str, data: Any, out: NDArray[np.uint8]) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _accumulate(differences: NDArray[np.uint16], skip: int, out: NDArray[np.uint16]) -> None:
+def _accumulate(differences: NDArray[Any], skip: int, out: NDArray[Any]) -> None:
     """Sum differences along rows, modulo the pixel's range; the first `skip` columns are summed and not written."""
     rows, cols = out.shape
     for y in range(rows):

@@ -1,14 +1,14 @@
 """The cloud masks of every scene over a unit, packed: read once, asked for as often as blocks are reduced.
 
-A mask is kept in chunks. A chunk whose pixels are all alike is a number; of the others LZ4 leaves a small part, and what
-exceeds the memory they were given goes to a temporary file, so that the bytes held do not grow with the scenes.
+A mask is kept in chunks. A chunk whose pixels are all alike is a number; of the others LZ4 leaves a small part, and
+what exceeds the memory they were given goes to a temporary file, so that the bytes held do not grow with the scenes.
 """
 
 import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numba import njit
@@ -63,7 +63,7 @@ class MaskStore:
             part = states[rows, cols]
             self._any[key], self._all[key] = _summary(part)
             if self._any[key] != self._all[key]:
-                self._shelve(key, _lz4().lz4_encode(np.ascontiguousarray(part)))
+                self._shelve(key, _pack(part))
             else:
                 self._packed.pop(key, None)
 
@@ -85,7 +85,8 @@ class MaskStore:
 
     def all_of(self, plane: int) -> NDArray[np.uint8]:
         """By chunk (row, column): the bits that all its pixels have."""
-        return self._all[plane]
+        every: NDArray[np.uint8] = self._all[plane]
+        return every
 
     def _span(self, window: Window) -> tuple[slice, slice]:
         return (
@@ -115,6 +116,8 @@ class MaskStore:
             self._packed[key] = (place, len(data))
 
     def _unpack(self, key: tuple[int, int, int], chunk: Window) -> NDArray[np.uint8]:
+        from imagecodecs import lz4_decode  # noqa: PLC0415
+
         packed = self._packed[key]
         if isinstance(packed, tuple):
             assert self._file is not None  # noqa: S101
@@ -122,19 +125,20 @@ class MaskStore:
         buffer: NDArray[np.uint8] | None = getattr(self._local, "buffer", None)
         if buffer is None:
             buffer = self._local.buffer = np.empty(CHUNK_PX * CHUNK_PX, np.uint8)
-        out = buffer[: chunk.height_px * chunk.width_px]
-        _lz4().lz4_decode(packed, out=out)
-        return out.reshape(chunk.shape)
+        out: Any = buffer[: chunk.height_px * chunk.width_px]
+        lz4_decode(packed, out=out)
+        states: NDArray[np.uint8] = out.reshape(chunk.shape)
+        return states
 
 
-def _lz4():  # type: ignore[no-untyped-def]
-    import imagecodecs  # noqa: PLC0415
+def _pack(states: NDArray[np.uint8]) -> bytes:
+    from imagecodecs import lz4_encode  # noqa: PLC0415
 
-    return imagecodecs
+    return bytes(lz4_encode(states.tobytes()))
 
 
 @njit(nogil=True, cache=True)
-def _summary(states: NDArray[np.uint8]) -> tuple[int, int]:
+def _summary(states: NDArray[np.uint8]) -> tuple[np.uint8, np.uint8]:
     """Bits that some pixel has, and bits that every pixel has."""
     some, every = np.uint8(0), np.uint8(255)
     for y in range(states.shape[0]):

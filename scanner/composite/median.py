@@ -95,7 +95,7 @@ def _median(
 
 
 @njit(nogil=True, cache=True)
-def _spread(  # noqa: PLR0913, PLR0917  a kernel takes plain arrays
+def _spread(
     state: NDArray[np.uint8], row: int, column: int, factor: int, chosen: NDArray[np.uint16], known: NDArray[np.uint16]
 ) -> None:
     """One row of mask pixels, each `factor` times, from pixel (row, column) on: all bits where selected, covered."""
@@ -124,7 +124,7 @@ def _spread(  # noqa: PLR0913, PLR0917  a kernel takes plain arrays
 
 
 @njit(nogil=True, cache=True)
-def put(  # noqa: PLR0913, PLR0917  a kernel takes plain arrays
+def put(
     dn: NDArray[np.uint16], state: NDArray[np.uint8], at: tuple[int, int, int], coding: tuple[int, int],
     fresh: bool, out: NDArray[np.uint16],  # noqa: FBT001
 ) -> bool:  # fmt: skip
@@ -202,5 +202,3 @@ def select(
             if first >= 0 and count[y, x] < limits[1]:
                 states[first, y, x] |= SELECTED
                 count[y, x] += np.uint16(known)
-
-

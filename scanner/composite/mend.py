@@ -48,9 +48,7 @@ class _Mender:
 
     def run(self) -> None:
         """Every entry in order."""
-        entries = [
-            (entry, here) for entry in self.job.layers.order if (here := self._granules_of(entry))
-        ]
+        entries = [(entry, here) for entry in self.job.layers.order if (here := self._granules_of(entry))]
         last = {entry.look: place for place, (entry, _) in enumerate(entries)}
         several = {entry.look for place, (entry, _) in enumerate(entries) if last[entry.look] != place}
         for look in several & self.slots.keys():
@@ -71,7 +69,9 @@ class _Mender:
         states, at = self._states([plane for plane, _ in here])
         classes = np.array([cloud_class(scene.cloud_cover) for _, scene in here], np.int64)
         limits = self.job.layers.limits
-        _stand(states, classes, at, (entry.cloud_class, limits.looks, limits.most), self.count, self.seen, self.standing)
+        _stand(
+            states, classes, at, (entry.cloud_class, limits.looks, limits.most), self.count, self.seen, self.standing
+        )
         slot = self.slots.get(entry.look)
         if slot is not None:
             values = self.stack[slot]
@@ -130,7 +130,7 @@ def _stand(  # noqa: PLR0913, PLR0917  a kernel takes plain arrays
 
 
 @njit(nogil=True, cache=True)
-def _confirm(  # noqa: PLR0913, PLR0917  a kernel takes plain arrays
+def _confirm(
     state: NDArray[np.uint8], at: tuple[int, int, int], had: NDArray[np.uint16], standing: NDArray[np.uint8],
     count: NDArray[np.uint16], values: NDArray[np.uint16],
 ) -> None:  # fmt: skip

@@ -114,9 +114,7 @@ class Reader:
             self.nbytes_ahead += nbytes
             self._ahead[key] = (self.fetcher.submit(file.place, ranges), nbytes)
 
-    def read(
-        self, scene: Scene, asset: str, window: Window, *, out: NDArray[np.uint8] | None = None
-    ) -> NDArray[Any]:
+    def read(self, scene: Scene, asset: str, window: Window, *, out: NDArray[np.uint8] | None = None) -> NDArray[Any]:
         """The window's DN as uint8 or uint16, as the file holds them; signed files become uint16, negative DN 0.
 
         Args:
@@ -151,7 +149,7 @@ class Reader:
         pixels = np.empty((window.height_px // factor, window.width_px // factor), np.uint16)
         try:
             reduced = file.layout.reduced.get(factor) if file.layout else None
-            if reduced is not None and reduced.grid.window.contains(window.at(factor)):
+            if reduced and reduced.dtype == pixels.dtype and reduced.grid.window.contains(window.at(factor)):
                 self._direct(file.place, reduced, window.at(factor), pixels, None)
             else:
                 self._by_gdal(file.place, window, pixels)

@@ -200,9 +200,7 @@ def _fill(job: BandJob, strip: Window, looks: list[Look], stack: NDArray[np.uint
     return right
 
 
-def mask_of(
-    job: BandJob, strip: Window, target: Window, plane: int
-) -> tuple[NDArray[np.uint8], tuple[int, int, int]]:
+def mask_of(job: BandJob, strip: Window, target: Window, plane: int) -> tuple[NDArray[np.uint8], tuple[int, int, int]]:
     """The states under part of a strip, and where the part's first pixel lies in them."""
     view = job.view
     part = Window(x0=strip.x0 + target.x0, y0=strip.y0 + target.y0, x1=strip.x0 + target.x1, y1=strip.y0 + target.y1)

@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 from pyproj import Transformer
 
-from scanner.composite.clouds import CLOUDLESS_BANDS, mask_asset, mask_gsd, mask_kind
+from scanner.composite.clouds import CLOUDLESS_BANDS, mask_asset, mask_kind
 from scanner.composite.cuts import JOB_PX
 from scanner.composite.layers import Limits
 from scanner.composite.rescue import MARGIN_PX

@@ -207,9 +207,7 @@ def _layout(tags: Tags, place: tuple[float, float, float, float], crs: str) -> L
         block, starts, sizes = (min(number(_ROWS_PER_STRIP, height), height), width), tags[_STRIPS], tags[_STRIP_NBYTES]
     shape = (-(-height // block[0]), -(-width // block[1]))
     x0, y0, dx, dy = place
-    grid = Grid(
-        crs=crs, x0=x0, y0=y0, dx=dx, dy=dy, width_px=width, height_px=height, block=block, itemsize=bits // 8
-    )
+    grid = Grid(crs=crs, x0=x0, y0=y0, dx=dx, dy=dy, width_px=width, height_px=height, block=block, itemsize=bits // 8)
     return Layout(
         grid=grid, codec=codec, predicted=predictor == 2 and codec != "none", dtype=np.dtype(f"u{bits // 8}"),
         fill=_nodata(tags, bits), starts=starts.astype(np.int64).reshape(shape),

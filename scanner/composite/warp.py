@@ -7,7 +7,7 @@ warper approximates over blocks by default, so its pixels would depend on how th
 import threading
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
@@ -174,6 +174,6 @@ def _index_nbytes(placement: Placement | None) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _gather(pixels: NDArray[Pixel], index: NDArray[np.int32], absent: Pixel, out: NDArray[Pixel]) -> None:
+def _gather(pixels: NDArray[Any], index: NDArray[np.int32], absent: Any, out: NDArray[Any]) -> None:
     for i in range(index.shape[0]):
         out[i] = pixels[index[i]] if index[i] >= 0 else absent

@@ -138,7 +138,7 @@ def test_spoilt_bytes_are_a_fault(tmp_path: Path, packing: str) -> None:
     data = bytearray(path.read_bytes())
     path.write_bytes(data[: len(data) // 2])
     reader = Reader()
-    with reader.session(), pytest.raises(AssetError, match="inflate|ends at byte"):
+    with reader.session(), pytest.raises(AssetError, match=r"inflate|ends at byte"):
         reader.read(scene_of(path), "B02", Window(x0=0, y0=0, x1=256, y1=256))
     reader.close()
 

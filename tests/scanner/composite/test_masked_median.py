@@ -77,5 +77,5 @@ def test_values_saturate_and_never_wrap(nodata: int, shift: int, factor: int) ->
         wrong = put(dn, state, at, (nodata, shift), fresh, out)
         np.testing.assert_array_equal(out, np.where(has & chosen, stored, 0 if fresh else before))
         assert wrong == bool((chosen & (has != ((under & COVERED) != 0))).any())
-    right = np.where(under & COVERED, np.uint16(5), np.uint16(nodata))
-    assert not put(right, state, at, (nodata, shift), True, out)
+        right = np.where(under & COVERED, np.uint16(5), np.uint16(nodata))
+        assert not put(right, state, at, (nodata, shift), fresh, out)
