@@ -107,6 +107,8 @@ class Receipt:
     """At most the first 20 files that could not be had."""
     fault_count: int = 0
     """How many there were in all."""
+    offsets: tuple[Mapping[str, str | float | None], ...] = ()
+    """At most the first 10 scenes whose pixels contradict their stated offset, as `composite.radiometry.row`."""
     error: str = ""
     """One line, when the unit failed."""
     stats: Mapping[str, float] = field(default_factory=dict)

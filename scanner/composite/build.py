@@ -19,8 +19,9 @@ from scanner.composite.clouds import Masks, mask_asset, mask_gsd, mask_kind
 from scanner.composite.cuts import Lines, Source, blocks_of, cut
 from scanner.composite.layers import Layers
 from scanner.composite.mask_store import MaskStore
-from scanner.composite.median import CLEAR, COVERED
+from scanner.composite.median import SELECTED
 from scanner.composite.order import entries
+from scanner.composite.radiometry import WITNESSES, Sample, Verdict, apply, audit
 from scanner.composite.read import Reader
 from scanner.composite.reduce import BandJob, Scratch, reduce_block
 from scanner.composite.request import (
@@ -34,6 +35,7 @@ from scanner.composite.request import (
     limits_of,
 )
 from scanner.composite.rescue import scene_key
+from scanner.composite.sampling import take_sample
 from scanner.composite.tiff import Grid
 from scanner.composite.warp import PlacementCache, aligned_offset, extent_of
 from scanner.errors import AssetError
@@ -83,8 +85,8 @@ def build_composite(
     return CompositeReport(
         nbytes_decoded=cost.nbytes_decoded, nbytes_needed=cost.nbytes_needed, requests=cost.requests,
         rescued_px=unit.rescued_px, mask_kinds=tuple(sorted({mask_kind(scene) for scene in unit.scenes})),
-        looks=len({scene.look for scene in unit.scenes}), faults=tuple(cost.faults[key] for key in sorted(cost.faults)),
-        seconds=time.monotonic() - began,
+        looks=len({scene.look for scene in unit.scenes}), offsets=unit.offsets,
+        faults=tuple(cost.faults[key] for key in sorted(cost.faults)), seconds=time.monotonic() - began,
     )  # fmt: skip
 
 
@@ -104,6 +106,7 @@ class _Unit:
         self.rescued_px = 0
         self.scenes: tuple[Scene, ...] = ()
         self.sources: list[Source] = []
+        self.offsets: tuple[Verdict, ...] = ()
         self.cleanup = ExitStack()
 
     def survey(self) -> None:
@@ -154,7 +157,33 @@ class _Unit:
         return Lines()
 
     def settle(self) -> None:
-        """Read and settle the masks."""
+        """Settle the masks, and hold the offset of each scene that is used against its own pixels.
+
+        Where they contradict it the scene is used otherwise or not at all, and all is settled anew: masks made from
+        bands change with an offset, and others take the place of what is left out.
+        """
+        samples: dict[tuple[str, str], Sample | None] = {}
+        while True:
+            self._settle_masks()
+            used = [s for s in self.scenes if scene_key(s) not in samples and self.layers.is_selected(s)]
+            self.reader.open_ahead((scene, band) for scene in used for band in WITNESSES[scene.level])
+            samples |= dict(zip(map(scene_key, used), self.pool.map(self._sample, used), strict=True))
+            self.offsets = audit([sample for sample in samples.values() if sample])
+            changed = {(v.collection, v.scene) for v in self.offsets if v.action in ("corrected", "left out")}
+            if not changed.intersection(map(scene_key, used)):
+                return
+            self.scenes = apply(self.scenes, self.offsets)
+            self.cleanup.close()
+
+    def _sample(self, scene: Scene) -> Sample | None:
+        with self.reader.session():
+            try:
+                return take_sample(self.reader, scene)
+            except AssetError as error:
+                self.reader.fault(scene, _asset_at(scene, error.href), error.reason)
+                return None
+
+    def _settle_masks(self) -> None:
         request = self.request
         first = self.sources[0].extent if self.sources else Window(x0=0, y0=0, x1=6, y1=6)
         self.layers = Layers(
@@ -172,8 +201,7 @@ class _Unit:
                         masks.read(scene, window, states)
                         store.put(plane, window, states)
                 except AssetError as error:
-                    hrefs = {asset.href: name for name, asset in scene.assets.items()}
-                    self.reader.fault(scene, hrefs.get(error.href, mask_asset(scene)), error.reason)
+                    self.reader.fault(scene, _asset_at(scene, error.href), error.reason)
                     return False
             return True
 
@@ -186,7 +214,7 @@ class _Unit:
         self.rescued_px = self.layers.settle(self.bands.values(), request.tile.core, self.pool)
 
     def write_scenes(self, writer: CompositeWriter) -> None:
-        """Which scenes are clear where, for whoever asks what stands behind a candidate."""
+        """Which scenes are taken where, for whoever asks what stands behind a candidate."""
         ids, gsd = [scene.id for scene in self.scenes], self.layers.gsd_m
         planes = [self.layers.index.get(scene_key(scene)) for scene in self.scenes]
         store, rows = self.layers.stores[gsd], SCENES_CUT.rows_px
@@ -201,7 +229,7 @@ class _Unit:
                     if plane is not None:
                         store.get(plane, window, state)
                 here = [None if plane is None else place for place, plane in enumerate(eight)]
-                bits[byte] = pack(states, here, COVERED | CLEAR)[0]
+                bits[byte] = pack(states, here, SELECTED)[0]
             writer.write_scenes(ids, gsd, window, bits)
 
         wanted = [window.at(gsd // 10) for window in self.request.windows]
@@ -241,3 +269,8 @@ class _Unit:
                 reader=self.reader, zone=self.zone, band=band, gsd_m=gsd, layers=self.layers, scratch=scratch,
                 placements=self.placements,
             )  # fmt: skip
+
+
+def _asset_at(scene: Scene, href: str) -> str:
+    """The name of the asset that lies there."""
+    return next((name for name, asset in scene.assets.items() if asset.href == href), mask_asset(scene))

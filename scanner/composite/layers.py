@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from scanner.composite.mask_store import CHUNK_PX, MaskStore
-from scanner.composite.median import CLEAR, COVERED, select
+from scanner.composite.median import CLEAR, COVERED, SELECTED, select
 from scanner.composite.order import Entry, cloud_class
 from scanner.composite.rescue import MARGIN_PX, SceneKey, Tally, rescue, scene_key
 from scanner.types import Scene
@@ -170,6 +170,12 @@ class Layers:
             return sum(pool.map(lambda patch: self._settle_patch(patch, raw, own), list(self._patches())))
         finally:
             raw.close()
+
+    def is_selected(self, scene: Scene) -> bool:
+        """Whether some pixel takes a value from a scene."""
+        plane = self.index.get(scene_key(scene))
+        stores = self.stores.values() if plane is not None else ()
+        return any(store.any_of(plane or 0, store.window) & SELECTED for store in stores)
 
     def view(self, gsd_m: int) -> View:
         """The settled masks for a band of this pixel size."""

@@ -11,6 +11,7 @@ from pyproj import Transformer
 from scanner.composite.clouds import CLOUDLESS_BANDS, mask_asset, mask_kind
 from scanner.composite.cuts import JOB_PX
 from scanner.composite.layers import Limits
+from scanner.composite.radiometry import Verdict
 from scanner.composite.rescue import MARGIN_PX
 from scanner.errors import InputError
 from scanner.types import Fault, Scene
@@ -109,6 +110,8 @@ class CompositeReport:
     """Which masks were used, sorted."""
     looks: int
     """Looks there were."""
+    offsets: tuple[Verdict, ...]
+    """What each scene's own pixels say of its stated offset."""
     faults: tuple[Fault, ...]
     """Files that could not be had, by scene and asset."""
     seconds: float

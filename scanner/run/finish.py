@@ -78,6 +78,7 @@ def _summary(ledger: Ledger, threads: int, aoi_km2: float) -> dict[str, Any]:
     return {
         "masks": sorted(masks),
         "no_cloud_mask": "nodata" in masks,
+        "offsets": [one for _, one in sorted({one["scene"]: one for r in composite for one in r.offsets}.items())],
         "totals": totals,
         "rates": {
             "km2_per_core_hour": aoi_km2 * 3600 / all_s if all_s else None,

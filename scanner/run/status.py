@@ -34,6 +34,8 @@ class ScanStatus:
             receipt = row.receipt
             if receipt.status == "failed":
                 yield f"failed: {receipt.stage} {receipt.unit} after {row.attempts} attempts: {receipt.error}"
+            for one in receipt.offsets:
+                yield f"offset {one['action']}: {one['scene']} ({receipt.unit}): {one['evidence']}"
             for fault in receipt.faults:
                 yield f"not read: {fault.scene} {fault.asset} ({receipt.unit}) {fault.href}: {fault.reason}"
             if receipt.fault_count > len(receipt.faults):

@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from models import ModelCard
 from scanner.composite.build import build_composite
+from scanner.composite.radiometry import row, tally
 from scanner.composite.request import CompositeRequest
 from scanner.detection.detect import Asked, Detections, detect_tile
 from scanner.detection.hits_file import write_hits
@@ -30,6 +31,10 @@ __all__ = ["CompositeUnit", "DetectUnit", "program_version", "run_unit"]
 
 FAULTS_KEPT = 20
 """Faults a receipt names; it counts them all and stays below 10 kB."""
+
+
+OFFSETS_KEPT = 10
+"""Scenes with a contradicted offset that a receipt names; it counts them all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +62,12 @@ class CompositeUnit:
         stats = {
             "decoded_bytes": float(report.nbytes_decoded), "needed_bytes": float(report.nbytes_needed),
             "requests": float(report.requests), "rescued_px": float(report.rescued_px), "looks": float(report.looks),
-        } | {f"mask_{kind}": 1.0 for kind in report.mask_kinds}  # fmt: skip
+        } | {f"mask_{kind}": 1.0 for kind in report.mask_kinds} | tally(report.offsets)  # fmt: skip
+        contradicted = [row(one) for one in report.offsets if one.action in ("corrected", "left out", "suspect")]
         return Receipt(
             stage="composite", unit=self.name, digest=self.digest, status="partial" if report.faults else "done",
             nbytes=report.nbytes_decoded, faults=report.faults[:FAULTS_KEPT], fault_count=len(report.faults),
-            stats=stats,
+            stats=stats, offsets=tuple(contradicted[:OFFSETS_KEPT]),
         )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS units (
     stage TEXT NOT NULL, unit TEXT NOT NULL, digest TEXT NOT NULL, status TEXT NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0, nbytes INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0,
     error TEXT NOT NULL DEFAULT '', fault_count INTEGER NOT NULL DEFAULT 0, faults TEXT NOT NULL DEFAULT '[]',
-    stats TEXT NOT NULL DEFAULT '{}',
+    stats TEXT NOT NULL DEFAULT '{}', offsets TEXT NOT NULL DEFAULT '[]',
     PRIMARY KEY (stage, unit)
 );
 
@@ -45,6 +45,9 @@ class Ledger:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(SCHEMA)
+        if "offsets" not in {row[1] for row in self._db.execute("PRAGMA table_info(units)")}:
+            # A folder begun by minescan 0.1.
+            self._db.execute("ALTER TABLE units ADD COLUMN offsets TEXT NOT NULL DEFAULT '[]'")
 
     def close(self) -> None:
         """Give the file back."""
@@ -72,33 +75,34 @@ class Ledger:
     def wait(self, stage: str, unit: str) -> None:
         """What a unit left is out of date: it waits again, and its receipt is forgotten."""
         sql = (
-            "UPDATE units SET status = 'planned', error = '', fault_count = 0, faults = '[]', stats = '{}' "
-            "WHERE stage = ? AND unit = ?"
+            "UPDATE units SET status = 'planned', error = '', fault_count = 0, faults = '[]', stats = '{}', "
+            "offsets = '[]' WHERE stage = ? AND unit = ?"
         )
         self._db.execute(sql, (stage, unit))
 
     def record(self, receipt: Receipt) -> None:
         """Enter a receipt."""
         sql = (
-            "UPDATE units SET status = ?, nbytes = ?, seconds = ?, error = ?, fault_count = ?, faults = ?, stats = ? "
-            "WHERE stage = ? AND unit = ? AND digest = ?"
+            "UPDATE units SET status = ?, nbytes = ?, seconds = ?, error = ?, fault_count = ?, faults = ?, stats = ?, "
+            "offsets = ? WHERE stage = ? AND unit = ? AND digest = ?"
         )
         faults = json.dumps([asdict(fault) for fault in receipt.faults])
         values = (receipt.status, receipt.nbytes, receipt.seconds, receipt.error, receipt.fault_count, faults)
-        key = (json.dumps(dict(receipt.stats)), receipt.stage, receipt.unit, receipt.digest)
+        offsets = json.dumps([dict(one) for one in receipt.offsets])
+        key = (json.dumps(dict(receipt.stats)), offsets, receipt.stage, receipt.unit, receipt.digest)
         if self._db.execute(sql, (*values, *key)).rowcount != 1:
             raise KeyError(f"no planned {receipt.stage} unit {receipt.unit} with digest {receipt.digest[:12]}")
 
     def rows(self, stage: str | None = None) -> Iterator[Row]:
         """Every unit, by stage and name."""
-        columns = "stage, unit, digest, status, nbytes, seconds, error, fault_count, faults, stats, attempts"
+        columns = "stage, unit, digest, status, nbytes, seconds, error, fault_count, faults, stats, offsets, attempts"
         sql = f"SELECT {columns} FROM units WHERE ? IS NULL OR stage = ? ORDER BY stage, unit"  # noqa: S608
-        for stage_, unit, digest, status, nbytes, seconds, error, count, faults, stats, attempts in self._db.execute(
-            sql, (stage, stage)
-        ):
+        for found in self._db.execute(sql, (stage, stage)):
+            *plain, count, faults, stats, offsets, attempts = found
             receipt = Receipt(
-                stage=stage_, unit=unit, digest=digest, status=status, nbytes=nbytes, seconds=seconds, error=error,
+                **dict(zip(("stage", "unit", "digest", "status", "nbytes", "seconds", "error"), plain, strict=True)),
                 fault_count=count, faults=tuple(Fault(**item) for item in json.loads(faults)), stats=json.loads(stats),
+                offsets=tuple(json.loads(offsets)),
             )  # fmt: skip
             yield Row(receipt=receipt, attempts=attempts)
 
