@@ -241,12 +241,13 @@ class _Chosen:
         layers = self.layers
         planes, classes = layers.planes_of(entry), layers.classes_of(entry)
         limits = (entry.cloud_class, layers.limits.looks, layers.limits.most)
-        for gsd, store in layers.stores.items():
-            window = self.patch.at(gsd // 10)
+        # The masks' own size last: it is marked in place.
+        for gsd in sorted(layers.stores, reverse=True):
+            store, window = layers.stores[gsd], self.patch.at(gsd // 10)
             if gsd not in self.counts:
                 self.counts[gsd] = (np.zeros(window.shape, np.uint16), np.zeros(window.shape, np.uint16))
             factor = gsd // layers.gsd_m
-            here = coarsened(states, factor) if factor > 1 else states.copy()
+            here = coarsened(states, factor) if factor > 1 else states
             select(here, classes, limits, *self.counts[gsd])
             for plane, state in zip(planes, here, strict=True):
                 self._keep(store, plane, window, state)

@@ -124,6 +124,17 @@ def _spread(
 
 
 @njit(nogil=True, cache=True)
+def _span(chosen: NDArray[np.uint16]) -> tuple[int, int]:
+    """The first selected pixel, and the one after the last."""
+    first, last = 0, chosen.shape[0]
+    while first < last and chosen[first] == 0:
+        first += 1
+    while last > first and chosen[last - 1] == 0:
+        last -= 1
+    return first, last
+
+
+@njit(nogil=True, cache=True)
 def put(
     dn: NDArray[np.uint16], state: NDArray[np.uint8], at: tuple[int, int, int], coding: tuple[int, int],
     fresh: bool, out: NDArray[np.uint16],  # noqa: FBT001
@@ -144,14 +155,18 @@ def put(
     rows, cols = dn.shape
     chosen, known, wrong = np.empty(cols, np.uint16), np.empty(cols, np.uint16), np.zeros(cols, np.uint16)
     ones, none, one = np.uint16(65535), np.uint16(0), np.uint16(1)
-    absent, step = np.uint16(coding[0]), np.uint16(coding[1] & 65535)
+    absent, step, first, last = np.uint16(coding[0]), np.uint16(coding[1] & 65535), 0, cols
     # All in 16 bits, which holds twice the pixels of 32 in a vector; what would wrap is known by its DN.
     low, high = np.uint16(min(max(0, 1 - coding[1]), 65535)), np.uint16(max(min(65535, 65535 - coding[1]), 0))
     for y in range(rows):
         if y == 0 or (at[0] + y) % at[2] == 0:
             _spread(state, at[0] + y, at[1], at[2], chosen, known)
+            first, last = _span(chosen)
+        if fresh:
+            out[y, :first] = none
+            out[y, last:] = none
         source, target = dn[y], out[y]
-        for x in range(cols):
+        for x in range(first, last):
             value = source[x]
             stored = np.uint16(value + step)
             stored = one if value < low else stored
@@ -164,6 +179,25 @@ def put(
             else:
                 target[x] = np.uint16((stored & use) | (target[x] & ~use))
     return bool(wrong.any())
+
+
+@njit(nogil=True, cache=True)
+def _select_alone(
+    state: NDArray[np.uint8], looks: int, most: int, count: NDArray[np.uint16], seen: NDArray[np.uint16]
+) -> None:
+    """As `select` for a look of one granule, which is the usual one: without branches, for vector code."""
+    rows, cols = state.shape
+    looks_, most_ = np.uint16(looks), np.uint16(most)
+    for y in range(rows):
+        states, counts, views = state[y], count[y], seen[y]
+        for x in range(cols):
+            known = np.uint16(states[x] & np.uint8(COVERED))
+            clear = np.uint16((states[x] & np.uint8(CLEAR)) >> np.uint8(1))
+            here = np.uint16((views[x] < most_) | (known == 0)) & (known | clear)
+            views[x] = np.uint16(views[x] + (known & here))
+            taken = np.uint16(counts[x] < looks_) & here & clear
+            states[x] = np.uint8(states[x] | np.uint8(taken * np.uint8(SELECTED)))
+            counts[x] = np.uint16(counts[x] + (taken & known))
 
 
 @njit(nogil=True, cache=True)
@@ -186,6 +220,10 @@ def select(
         seen: (row, column) covering looks so far; updated.
     """
     granules, rows, cols = states.shape
+    if granules == 1:
+        if classes[0] == limits[0]:
+            _select_alone(states[0], limits[1], limits[2], count, seen)
+        return
     for y in range(rows):
         for x in range(cols):
             best, known, first = 9, 0, -1
