@@ -116,8 +116,8 @@ class Detector(_Model):
         """Upper bound on memory of `score_core` for stored pixels: bytes per pixel of the input, itself included.
 
         The input, the second block's 64 maps at 1/81 of the pixels twice, the strip in hand as a share of a core of a
-        thousand rows, and a fifth on top for what the libraries keep: measured 33 bytes on the CPU at ten bands and
-        1808 rows, bound 40. On a GPU the strip counts as if it were the whole.
+        thousand rows, and a fifth on top for what the libraries keep: measured 30 bytes on the CPU at ten
+        bands, bound 43. On a GPU the strip counts as if it were the whole.
         """
         bands = len(self.card.bands)
         rows = 9 * _STRIP_ROWS["cpu"] + 8 if self.device.type == "cpu" else 1000

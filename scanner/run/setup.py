@@ -169,7 +169,8 @@ def _chunk_px(config: ScanConfig, cards: _Cards, memory: int) -> int:
         return max(stride, config.chunk // stride * stride)
     detector = load(cards.detector_folder, config.device)
     assert isinstance(detector, Detector)  # noqa: S101  the card's task was checked
-    per_px = detector.bytes_per_px
+    # The next chunk is read ahead: its values, and its looks twice.
+    per_px = detector.bytes_per_px + 2 * len(detector.card.bands) + 4
     if detector.device.type == "cuda":
         import torch  # noqa: PLC0415
 
