@@ -104,8 +104,9 @@ def _spread(
     ones, none = np.uint16(65535), np.uint16(0)
     if factor == 2 and within == 0:
         # The usual case, masks of 20 m under bands of 10 m: a loop of pairs becomes vector code.
+        halves = source[place : place + cols // 2]
         for pair in range(cols // 2):
-            bits = source[place + pair]
+            bits = halves[pair]
             select = ones if bits & SELECTED else none
             cover = ones if bits & COVERED else none
             chosen[2 * pair] = select
@@ -165,15 +166,17 @@ def put(
         if fresh:
             out[y, :first] = none
             out[y, last:] = none
-        source, target = dn[y], out[y]
-        for x in range(first, last):
+        # Slices, since a loop that does not begin at 0 would ask of every index whether it is negative.
+        source, target = dn[y, first:last], out[y, first:last]
+        takes, knows, errs = chosen[first:last], known[first:last], wrong[first:last]
+        for x in range(source.shape[0]):
             value = source[x]
             stored = np.uint16(value + step)
             stored = one if value < low else stored
             stored = ones if value > high else stored
             has = none if value == absent else ones
-            use = np.uint16(has & chosen[x])
-            wrong[x] = np.uint16(wrong[x] | ((has ^ known[x]) & chosen[x]))
+            use = np.uint16(has & takes[x])
+            errs[x] = np.uint16(errs[x] | ((has ^ knows[x]) & takes[x]))
             if fresh:
                 target[x] = np.uint16(stored & use)
             else:
