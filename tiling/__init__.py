@@ -1,6 +1,6 @@
 """The ground: zones, tiles, cells, ownership, chunks and the arithmetic of their bytes. Knows no network."""
 
-from tiling.budget import Panel, chunk_px_for, composite_nbytes, look_rows, panel_blocks
+from tiling.budget import Shares, chunk_px_for, stack_rows
 from tiling.chunks import Chunk, chunks
 from tiling.grid import GSD_M, TILE_PX, Tile, TileId, affine_of, margin_for, northing, pixel_at, row_of
 from tiling.lattice import CellId, CellRange, Lattice, cell_areas, judged, tiles_meeting
@@ -15,7 +15,7 @@ __all__ = [
     "Chunk",
     "Lattice",
     "OutsideGridError",
-    "Panel",
+    "Shares",
     "Tile",
     "TileId",
     "Window",
@@ -23,17 +23,15 @@ __all__ = [
     "cell_areas",
     "chunk_px_for",
     "chunks",
-    "composite_nbytes",
     "frame_of",
     "judged",
     "lonlat",
-    "look_rows",
     "margin_for",
     "northing",
-    "panel_blocks",
     "pixel_at",
     "project_aoi",
     "row_of",
+    "stack_rows",
     "tiles_meeting",
     "utm",
     "zone_ground",

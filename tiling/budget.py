@@ -1,13 +1,35 @@
-"""The arithmetic of bytes: how large a chunk or a panel may be, in integers alone."""
+"""The arithmetic of bytes: how large a chunk may be, and how a composite's memory is parted, in integers alone."""
 
 from dataclasses import dataclass
 from math import isqrt
 
-from tiling.grid import ALIGN_PX, GSD_M, TILE_PX
+from tiling.grid import TILE_PX
 
-__all__ = ["Panel", "chunk_px_for", "composite_nbytes", "look_rows", "panel_blocks"]
+__all__ = ["Shares", "chunk_px_for", "stack_rows"]
 
 _VALUE_NBYTES = 2
+_MB = 1024 * 1024
+
+MASK_NBYTES = 96 * _MB
+"""Packed masks held in memory; the rest lies in a file."""
+
+AHEAD_NBYTES = 64 * _MB
+"""Packed blocks of remote files that are asked for ahead: 50 ms of a second's 300 MB, four times over."""
+
+HELD_NBYTES = 96 * _MB
+"""Reduced pixels that wait for the rest of their shard: of two bands, a row of shards and those beside a block."""
+
+WARP_NBYTES = 48 * _MB
+"""The kept warps of neighbours in other zones."""
+
+STACK_NBYTES = 48 * _MB
+"""What a thread's stack takes at most: 24 looks of a block of 1024 px; of more looks fewer rows are reduced at once."""
+
+STREAMS_NBYTES = 64 * _MB
+"""What the inflaters of blocks in hand take at most in a thread: 512 looks."""
+
+WORK_NBYTES = 32 * _MB
+"""What a thread holds besides: a block of one look packed, inflated and masked, counts, medians, a shard encoded."""
 
 
 def chunk_px_for(*, memory_bytes: int, bytes_per_px: int, stride_px: int, halo_px: int, tile_px: int = TILE_PX) -> int:
@@ -20,59 +42,52 @@ def chunk_px_for(*, memory_bytes: int, bytes_per_px: int, stride_px: int, halo_p
     return min(max(cells, 1), -(-tile_px // stride_px)) * stride_px
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Panel:
-    """What shapes the memory of compositing: a panel is a row of COG blocks, reduced block by block."""
+def stack_rows(*, slots: int, width_px: int, height_px: int, nbytes: int) -> int:
+    """Rows of a block (1 to height_px) whose stack of looks fits in `nbytes`; strips are of about equal height.
 
-    looks: int
-    """Looks that may meet the panel."""
-    block_px: int
-    """Edge of a block, px of 10 m."""
-    mask_gsd_m: int
-    """Pixel size of the clear masks, m."""
-    margin_px: int
-    """Rim that masks need beyond the panel (the rescue's surroundings), px of 10 m."""
+    One row is given even where it does not fit.
+    """
+    most = max(nbytes // (slots * width_px * _VALUE_NBYTES), 1)
+    strips = -(-height_px // most)
+    return -(-height_px // strips)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """How a composite's memory is parted. No share grows with looks, bands or ground."""
+
     threads: int
     """Blocks reduced at once."""
-    bands: int
-    """Bands written, each held at 10 m in the worst case."""
+    mask_nbytes: int
+    """Packed masks."""
+    ahead_nbytes: int
+    """Packed blocks on their way."""
+    held_nbytes: int
+    """Reduced pixels that wait to be written."""
+    warp_nbytes: int
+    """Kept warps."""
+    stack_nbytes: int
+    """Looks in hand, per thread."""
+    streams_nbytes: int
+    """Inflaters in hand, per thread."""
+    work_nbytes: int
+    """All else, per thread."""
 
-    def __post_init__(self) -> None:
-        if min(self.looks, self.block_px, self.mask_gsd_m, self.threads, self.bands) < 1 or self.margin_px < 0:
-            raise ValueError(f"a panel's numbers must be at least 1 (the margin 0), got {self}")
+    @classmethod
+    def of(cls, *, memory_bytes: int, threads: int) -> "Shares":
+        """What memory allows. Below 64 MB a thread the shares are more than it: threads need what they need."""
+        free = max(memory_bytes - threads * WORK_NBYTES, memory_bytes // 2)
+        mask, held = min(MASK_NBYTES, free // 6), min(HELD_NBYTES, free // 6)
+        ahead, warp = min(AHEAD_NBYTES, free // 8), min(WARP_NBYTES, free // 10)
+        rest = (free - mask - held - ahead - warp) // threads
+        stack = min(STACK_NBYTES, rest // 2)
+        return cls(
+            threads=threads, mask_nbytes=mask, ahead_nbytes=ahead, held_nbytes=held, warp_nbytes=warp,
+            stack_nbytes=stack, streams_nbytes=min(STREAMS_NBYTES, rest - stack), work_nbytes=WORK_NBYTES,
+        )  # fmt: skip
 
-
-def look_rows(panel: Panel, *, memory_bytes: int) -> int:
-    """Rows of one block (1 to block_px) reduced at once, so that the looks of all threads take half the memory.
-
-    With many looks the strip shrinks; a row is the least.
-    """
-    row_nbytes = panel.threads * panel.looks * panel.block_px * _VALUE_NBYTES
-    return max(1, min(panel.block_px, memory_bytes // 2 // row_nbytes))
-
-
-def panel_blocks(panel: Panel, *, memory_bytes: int) -> int:
-    """Block columns in a panel (1 or more), so that masks, outputs and look buffers fit in memory together.
-
-    One column is given even where it does not fit: `composite_nbytes` tells.
-    """
-    rows = look_rows(panel, memory_bytes=memory_bytes)
-    columns = 1
-    most = -(-(TILE_PX + 2 * panel.margin_px) // panel.block_px) + 1
-    while columns < most and composite_nbytes(panel, columns=columns + 1, rows=rows) <= memory_bytes:
-        columns += 1
-    return columns
-
-
-def composite_nbytes(panel: Panel, *, columns: int, rows: int) -> int:
-    """The peak of a panel of `columns` blocks whose blocks are reduced `rows` rows at a time.
-
-    Masks: uint8 per look, with the margin, at the mask's pixel size. Outputs: uint16 per band, and the clear looks.
-    Looks: uint16 per look for the rows in hand of every thread.
-    """
-    mask_px = -(-GSD_M * (panel.block_px + 2 * panel.margin_px) // panel.mask_gsd_m) + ALIGN_PX
-    mask_width_px = -(-GSD_M * (columns * panel.block_px + 2 * panel.margin_px) // panel.mask_gsd_m) + ALIGN_PX
-    masks = panel.looks * mask_px * mask_width_px
-    outputs = (panel.bands + 1) * columns * panel.block_px**2 * _VALUE_NBYTES
-    buffers = panel.threads * panel.looks * rows * panel.block_px * _VALUE_NBYTES
-    return masks + outputs + buffers
+    @property
+    def nbytes(self) -> int:
+        """The peak, all shares together."""
+        each = self.stack_nbytes + self.streams_nbytes + self.work_nbytes
+        return self.mask_nbytes + self.ahead_nbytes + self.held_nbytes + self.warp_nbytes + self.threads * each

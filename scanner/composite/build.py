@@ -25,14 +25,12 @@ from scanner.composite.radiometry import WITNESSES, Sample, Verdict, apply, audi
 from scanner.composite.read import Reader
 from scanner.composite.reduce import BandJob, Scratch, reduce_block
 from scanner.composite.request import (
-    HELD_NBYTES,
-    WARP_NBYTES,
     CompositeReport,
     CompositeRequest,
-    Shares,
     band_gsd,
     expected_nbytes,
     limits_of,
+    shares_of,
 )
 from scanner.composite.rescue import scene_key
 from scanner.composite.sampling import take_sample
@@ -71,8 +69,9 @@ def build_composite(
     try:
         unit.survey()
         writer = CompositeWriter(
-            root, request.tile, unit.bands, request.windows, threads=request.threads, most_nbytes=HELD_NBYTES
-        )
+            root, request.tile, unit.bands, request.windows, threads=request.threads,
+            most_nbytes=unit.shares.held_nbytes,
+        )  # fmt: skip
         if request.windows and unit.scenes:
             unit.settle()
             unit.write_scenes(writer)
@@ -101,8 +100,8 @@ class _Unit:
         self.pool = pool
         self.zone = request.tile.id.zone
         self.bands = band_gsd(request.scenes, request.bands)
-        self.shares = Shares.of(request)
-        self.placements = PlacementCache(most_nbytes=WARP_NBYTES)
+        self.shares = shares_of(request)
+        self.placements = PlacementCache(most_nbytes=self.shares.warp_nbytes)
         self.rescued_px = 0
         self.scenes: tuple[Scene, ...] = ()
         self.sources: list[Source] = []
@@ -242,12 +241,13 @@ class _Unit:
     def write_bands(self, writer: CompositeWriter, on_progress: Callable[[float], None]) -> None:
         """Reduce every block of every band, one band after the other, and hand it to the writer."""
         parts = cut(self.request.windows, self.sources)
-        scratch = Scratch(self.shares.stack_nbytes)
+        scratch = Scratch(self.shares.stack_nbytes, self.shares.streams_nbytes)
         jobs = [
             (job, block)
             for job in self._band_jobs(scratch) for part in parts for block in blocks_of(part, job.gsd_m)
         ]  # fmt: skip
         ahead = Ahead(self.reader, jobs, most_nbytes=self.shares.ahead_nbytes)
+        self.reader.top_up = ahead.top_up
 
         def reduce(job: BandJob, block: Window) -> int:
             with self.reader.session():

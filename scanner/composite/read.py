@@ -5,7 +5,7 @@ many are on their way while others are inflated.
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,9 +23,10 @@ from scanner.errors import AssetError
 from scanner.types import Fault, Scene
 from tiling import Window
 
-__all__ = ["Counters", "Grid", "Reader"]
+__all__ = ["AssetKey", "Counters", "File", "Grid", "Reader"]
 
 AssetKey = tuple[str, str, str]
+"""Collection, scene, asset."""
 
 
 @dataclass(slots=True)
@@ -43,9 +44,11 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
+class File:
     """One asset, opened."""
 
+    key: AssetKey
+    """Whose."""
     place: Place
     """Where it lies."""
     grid: Grid
@@ -61,14 +64,17 @@ class Reader:
         self.counters = Counters()
         self.fetcher = Fetcher()
         self._addresses = Addresses()
-        self._inflater = Inflater()
+        self.inflater = Inflater()
         self._datasets = Datasets()
         self._lock = threading.Lock()
         self._local = threading.local()
-        self._files: dict[AssetKey, _File] = {}
+        self._files: dict[AssetKey, File] = {}
         self._heads: dict[AssetKey, Future[list[Any]]] = {}
         self._ahead: dict[tuple[AssetKey, Window], tuple[Future[list[Any]], int]] = {}
+        self._taken: set[tuple[AssetKey, Window]] = set()
         self.nbytes_ahead = 0
+        self.top_up: Callable[[], None] = lambda: None
+        """Is called when packed blocks were taken, so that others can be asked for."""
         self._dead: dict[AssetKey, str] = {}
 
     @contextmanager
@@ -100,21 +106,26 @@ class Reader:
                     self._heads[key] = self.fetcher.submit(place, [(0, HEAD_NBYTES)])
 
     def read_ahead(self, scene: Scene, asset: str, window: Window) -> None:
-        """Ask for the blocks of a remote file that `read` will want for this window.
+        """Ask for the blocks of a remote file that `read` will want for this window; not if it has had them.
 
         Raises:
             AssetError: the asset cannot be opened.
         """
         file, key = self._file(scene, asset), (_key(scene, asset), window)
-        if file.layout is None or not file.place.is_remote or key in self._ahead:
+        if file.layout is None or not file.place.is_remote:
             return
         ranges = _ranges(file.layout, window)
         nbytes = sum(stop - start for start, stop in ranges)
         with self._lock:
+            if key in self._ahead or key in self._taken:
+                return
             self.nbytes_ahead += nbytes
             self._ahead[key] = (self.fetcher.submit(file.place, ranges), nbytes)
 
-    def read(self, scene: Scene, asset: str, window: Window, *, out: NDArray[np.uint8] | None = None) -> NDArray[Any]:
+    def read(
+        self, scene: Scene, asset: str, window: Window, *, out: NDArray[np.uint8] | None = None,
+        direct: "Direct | None" = None,
+    ) -> NDArray[Any]:  # fmt: skip
         """The window's DN as uint8 or uint16, as the file holds them; signed files become uint16, negative DN 0.
 
         Args:
@@ -122,6 +133,7 @@ class Reader:
             asset: which.
             window: pixels of the file.
             out: bytes that may be used for the result.
+            direct: reads the files that GDAL need not read, in another way than each block as a whole.
 
         Raises:
             AssetError: the asset cannot be opened or the window cannot be read.
@@ -132,11 +144,12 @@ class Reader:
         try:
             if file.layout is None:
                 self._by_gdal(file.place, window, pixels)
+                decoded = file.grid.nbytes_of(window)
             else:
-                self._direct(file.place, file.layout, window, pixels, self._arrived(_key(scene, asset), window))
+                decoded = (direct or self._direct)(file, file.layout, window, pixels)
         except (OSError, ValueError) as error:
             raise AssetError(file.place.href, str(error)) from None
-        self._count(file.grid.nbytes_of(window), pixels.size * file.grid.itemsize)
+        self._count(decoded, pixels.size * file.grid.itemsize)
         return pixels
 
     def read_mean(self, scene: Scene, asset: str, window: Window, factor: int) -> NDArray[np.uint16]:
@@ -150,7 +163,7 @@ class Reader:
         try:
             reduced = file.layout.reduced.get(factor) if file.layout else None
             if reduced and reduced.dtype == pixels.dtype and reduced.grid.window.contains(window.at(factor)):
-                self._direct(file.place, reduced, window.at(factor), pixels, None)
+                self._direct(file, reduced, window.at(factor), pixels)
             else:
                 self._by_gdal(file.place, window, pixels)
         except (OSError, ValueError) as error:
@@ -186,34 +199,41 @@ class Reader:
             self._addresses.refused(place, self._addresses.url(place), None)
             self._datasets.read(place.href, lambda: self._path(place), window, out)
 
-    def _arrived(self, key: AssetKey, window: Window) -> "Future[list[Any]] | None":
-        with self._lock:
-            found = self._ahead.pop((key, window), None)
-            self.nbytes_ahead -= found[1] if found else 0
-        return found[0] if found else None
+    def packed(self, file: File, layout: Layout, window: Window) -> Sequence[Any]:
+        """The packed blocks of a window of a remote file, row by row: those asked for ahead, or else now.
 
-    def _direct(
-        self, place: Place, layout: Layout, window: Window, out: NDArray[Any], ahead: "Future[list[Any]] | None"
-    ) -> None:
-        blocks, ranges = blocks_in(layout, window), _ranges(layout, window)
-        if place.is_remote:
-            parts = ahead.result() if ahead else self.fetcher.get(place, ranges)
-            for block, data in zip(blocks, parts, strict=True):
-                self._inflater.put(layout, block, data, window, out)
-            return
-        for block, (start, stop) in zip(blocks, ranges, strict=True):
-            data = self._packed(stop - start)
-            self.fetcher.read_into(place, start, data)
-            self._inflater.put(layout, block, data, window, out)
+        Raises:
+            AssetError: they could not be had.
+        """
+        found = None
+        if layout is file.layout:
+            with self._lock:
+                self._taken.add((file.key, window))
+                found = self._ahead.pop((file.key, window), None)
+                self.nbytes_ahead -= found[1] if found else 0
+            self.top_up()
+        return found[0].result() if found else self.fetcher.get(file.place, _ranges(layout, window))
 
-    def _packed(self, nbytes: int) -> memoryview:
+    def _direct(self, file: File, layout: Layout, window: Window, out: NDArray[Any]) -> int:
+        blocks = blocks_in(layout, window)
+        if file.place.is_remote:
+            for block, data in zip(blocks, self.packed(file, layout, window), strict=True):
+                self.inflater.put(layout, block, data, window, out)
+        else:
+            for block, (start, stop) in zip(blocks, _ranges(layout, window), strict=True):
+                data = self.buffer(stop - start)
+                self.fetcher.read_into(file.place, start, data)
+                self.inflater.put(layout, block, data, window, out)
+        return layout.grid.nbytes_of(window)
+
+    def buffer(self, nbytes: int) -> memoryview:
         """A thread's own memory: fresh bytes for every block would cost as much as their copying."""
         buffer: bytearray = getattr(self._local, "buffer", bytearray())
         if len(buffer) < nbytes:
             buffer = self._local.buffer = bytearray(nbytes)
         return memoryview(buffer)[:nbytes]
 
-    def _file(self, scene: Scene, asset: str) -> _File:
+    def _file(self, scene: Scene, asset: str) -> File:
         key = _key(scene, asset)
         found = self._files.get(key)
         if found is not None:
@@ -223,19 +243,23 @@ class Reader:
         place = _place(scene, asset)
         if key not in self._dead:
             try:
-                return self._files.setdefault(key, self._open(place, self._heads.pop(key, None)))
+                return self._files.setdefault(key, self._open(key, place, self._heads.pop(key, None)))
             except AssetError as error:
                 self._dead[key] = error.reason
             except (OSError, ValueError) as error:
                 self._dead[key] = str(error)
         raise AssetError(place.href, self._dead[key])
 
-    def _open(self, place: Place, head: "Future[list[Any]] | None") -> _File:
+    def _open(self, key: AssetKey, place: Place, head: "Future[list[Any]] | None") -> File:
         layout = None if _is_for_gdal(place) else layout_of(_Head(self.fetcher, place, head).read)
         grid = layout.grid if layout else self._datasets.grid(place.href, lambda: self._path(place))
         with self._lock:
             self.counters.requests += 1
-        return _File(place, grid, layout)
+        return File(key, place, grid, layout)
+
+
+Direct = Callable[[File, Layout, Window, NDArray[Any]], int]
+"""Fills an array with a window of a file; returns the bytes it has inflated."""
 
 
 @dataclass(slots=True)

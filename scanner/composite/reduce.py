@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from scanner.composite.layers import Layers, View
 from scanner.composite.median import SELECTED, masked_median, put
 from scanner.composite.order import Entry
-from scanner.composite.read import Reader
+from scanner.composite.read import AssetKey, Reader
 from scanner.composite.rescue import scene_key
+from scanner.composite.strips import Strips
 from scanner.composite.warp import Placement, PlacementCache
 from scanner.errors import AssetError
 from scanner.types import OFFSET_DN, Asset, Scene
-from tiling import Window
+from tiling import Window, stack_rows
 
 __all__ = ["BandJob", "Coding", "Granule", "Look", "Scratch", "reduce_block"]
 
@@ -26,13 +27,10 @@ Pair = tuple[NDArray[np.uint16], NDArray[np.uint16]]
 class Scratch:
     """Reused memory, a set per thread."""
 
-    def __init__(self, nbytes_per_thread: int) -> None:
-        self.values_per_thread = max(nbytes_per_thread // 2, 1)
+    def __init__(self, stack_nbytes: int, streams_nbytes: int) -> None:
+        self.stack_nbytes = stack_nbytes
+        self.streams_nbytes = streams_nbytes
         self._local = threading.local()
-
-    def rows(self, slots: int, width_px: int) -> int:
-        """Rows of a block whose stack fits; one at least."""
-        return max(1, self.values_per_thread // max(slots * width_px, 1))
 
     def stack(self, slots: int, shape: tuple[int, int]) -> NDArray[np.uint16]:
         """A stack (slot, row, column) that holds anything; the thread's next call takes it back."""
@@ -93,6 +91,8 @@ class BandJob:
     """Stacks."""
     placements: PlacementCache
     """Warps that other bands need too."""
+    strips: Strips | None = None
+    """What is kept between the strips of the block in hand, where it is taken in strips."""
 
     @property
     def view(self) -> View:
@@ -163,17 +163,30 @@ def reduce_block(job: BandJob, block: Window) -> Pair:
     if not looks:
         return median, count
     slots = max(len(looks), job.layers.limits.looks) if job.layers.limited else len(looks)
-    step = job.scratch.rows(slots, block.width_px)
-    for top in range(0, block.height_px, step):
-        bottom = min(top + step, block.height_px)
-        strip = Window(x0=block.x0, y0=block.y0 + top, x1=block.x1, y1=block.y0 + bottom)
-        stack = job.scratch.stack(slots, strip.shape)
-        used = len(looks)
-        if not _fill(job, strip, looks, stack):
-            stack[used:] = 0
-            mend(job, strip, looks, stack)
-            used = slots
-        masked_median(stack[:used], median[top:bottom], count[top:bottom])
+    step = stack_rows(slots=slots, width_px=block.width_px, height_px=block.height_px, nbytes=job.scratch.stack_nbytes)
+
+    def reduce_strips(job: BandJob) -> None:
+        for top in range(0, block.height_px, step):
+            bottom = min(top + step, block.height_px)
+            strip = Window(x0=block.x0, y0=block.y0 + top, x1=block.x1, y1=block.y0 + bottom)
+            stack = job.scratch.stack(slots, strip.shape)
+            used = len(looks)
+            if not _fill(job, strip, looks, stack):
+                stack[used:] = 0
+                mend(job, strip, looks, stack)
+                used = slots
+            masked_median(stack[:used], median[top:bottom], count[top:bottom])
+
+    if step >= block.height_px:
+        reduce_strips(job)
+        return median, count
+    # A file found spoilt gives the block nothing, above the spoilt bytes either: then all strips are taken once more.
+    refused: dict[AssetKey, str] = {}
+    sound = False
+    while not sound:
+        with Strips(job.reader, block, refused, most_nbytes=job.scratch.streams_nbytes) as strips:
+            reduce_strips(replace(job, strips=strips))
+            sound = strips.finish()
     return median, count
 
 
@@ -220,7 +233,11 @@ def read_pixels(job: BandJob, strip: Window, scene: Scene) -> tuple[NDArray[np.u
             return None
         source = placement.source
         scratch = job.scratch.pixels(source.height_px * source.width_px * 2)
-        dn = job.reader.read(scene, job.band, source, out=scratch)
+        if job.strips is None:
+            dn = job.reader.read(scene, job.band, source, out=scratch)
+        else:
+            whole = job.placement(scene, job.strips.block)
+            dn = job.strips.read(scene, job.band, (whole or placement).source, source, scratch)
     except AssetError as error:
         job.reader.fault(scene, job.band, error.reason)
         return None

@@ -1,7 +1,7 @@
 """What a composite is asked to be, what came of it, and how many bytes it can take: no file is touched here."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +10,16 @@ from pyproj import Transformer
 
 from scanner.composite.clouds import CLOUDLESS_BANDS, mask_asset, mask_kind
 from scanner.composite.cuts import JOB_PX
+from scanner.composite.inflate import STATE_NBYTES
 from scanner.composite.layers import Limits
 from scanner.composite.radiometry import Verdict
 from scanner.composite.rescue import MARGIN_PX
 from scanner.errors import InputError
 from scanner.types import Fault, Scene
-from tiling import Tile, Window, frame_of, pixel_at, project_aoi
+from tiling import Shares, Tile, Window, frame_of, pixel_at, project_aoi, stack_rows
 
 __all__ = [
-    "CompositeReport", "CompositeRequest", "Shares", "band_gsd", "expected_nbytes", "least_nbytes", "limits_of",
+    "CompositeReport", "CompositeRequest", "band_gsd", "expected_nbytes", "least_nbytes", "limits_of", "shares_of",
 ]  # fmt: skip
 
 CANONICAL_M = dict.fromkeys(("B02", "B03", "B04", "B08"), 10) | dict.fromkeys(("B01", "B09", "B10"), 60)
@@ -26,24 +27,6 @@ CANONICAL_M = dict.fromkeys(("B02", "B03", "B04", "B08"), 10) | dict.fromkeys(("
 
 BLOCK_PX = 1024
 """The largest internal block that `expected_nbytes` reckons with: the public archives use 512 and 1024."""
-
-JOB_NBYTES = 32 * 1024 * 1024
-"""What a thread holds beside its stack: a block of one look packed, inflated and masked, counts, medians."""
-
-STACK_NBYTES = 64 * 1024 * 1024
-"""What a thread's stack takes at most: 30 looks of a block of 1024 px; of more looks fewer rows are reduced at once."""
-
-MASK_NBYTES = 96 * 1024 * 1024
-"""Packed masks held in memory; the rest lies in a file."""
-
-AHEAD_NBYTES = 64 * 1024 * 1024
-"""Packed blocks of remote files that are asked for ahead: 50 ms of a second's 300 MB, four times over."""
-
-WARP_NBYTES = 48 * 1024 * 1024
-"""The kept warps of neighbours in other zones."""
-
-HELD_NBYTES = 96 * 1024 * 1024
-"""Reduced pixels that wait for the rest of their shard: of two bands, a row of shards and those beside a block."""
 
 ALL_LOOKS = 65535
 """More than any pixel has."""
@@ -118,25 +101,9 @@ class CompositeReport:
     """Wall time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shares:
-    """How a unit's memory is parted."""
-
-    stack_nbytes: int
-    """Looks in hand, per thread."""
-    mask_nbytes: int
-    """Packed masks."""
-    ahead_nbytes: int
-    """Packed blocks on their way."""
-
-    @classmethod
-    def of(cls, request: CompositeRequest) -> "Shares":
-        """What a request's memory allows, down to a row of looks."""
-        memory = request.memory_bytes
-        mask, ahead = min(MASK_NBYTES, memory // 8), min(AHEAD_NBYTES, memory // 8)
-        rest = memory - mask - ahead - HELD_NBYTES - WARP_NBYTES - request.threads * JOB_NBYTES
-        stack = min(max(rest, memory // 4) // request.threads, STACK_NBYTES)
-        return cls(stack_nbytes=stack, mask_nbytes=mask, ahead_nbytes=ahead)
+def shares_of(request: CompositeRequest) -> Shares:
+    """How a request's memory is parted."""
+    return Shares.of(memory_bytes=request.memory_bytes, threads=request.threads)
 
 
 def limits_of(request: CompositeRequest) -> Limits:
@@ -156,15 +123,15 @@ def band_gsd(scenes: Iterable[Scene], bands: Sequence[str]) -> dict[str, int]:
 
 
 def expected_nbytes(request: CompositeRequest) -> int:
-    """Upper bound of the bytes inflated, masks included, for files in blocks of at most 1024 px.
+    """Upper bound of the bytes inflated, masks included, for COGs of deflate in blocks of 512 or 1024 px.
 
     A granule alone in its zone is read along its own blocks, each once; where granules overlap or are warped, the
-    blocks of the one cut those of the other, and each job may touch four.
+    blocks of the one cut those of the other, and each job may touch four. More looks than a stack holds are taken in
+    strips, for which what is warped, or packed as JPEG 2000, or finds no room for its inflater is inflated again.
     """
     if not request.windows or not request.scenes:
         return 0
-    again = _times_inflated(request)
-    return sum(_scene_nbytes(request, scene, again) for scene in request.scenes)
+    return sum(_scene_nbytes(request, scene, _times_inflated(request, scene)) for scene in request.scenes)
 
 
 def least_nbytes(request: CompositeRequest) -> int:
@@ -181,23 +148,29 @@ def least_nbytes(request: CompositeRequest) -> int:
     return sum(sorted(masks.values())[: request.looks])
 
 
-def _times_inflated(request: CompositeRequest) -> dict[str, int]:
-    """How often a block of each band is inflated at most."""
-    looks = min(len({scene.look for scene in request.scenes}), 3 * (request.looks or ALL_LOOKS))
-    rows = min(max(Shares.of(request).stack_nbytes // (2 * 2 * JOB_PX * looks), 1), JOB_PX)
-    alone = len({scene.tile for scene in request.scenes}) == 1 and request.scenes[0].epsg == request.tile.id.zone
-    times = -(-JOB_PX // rows) * (1 if alone else 4)
-    return dict.fromkeys(request.bands, times)
+def _times_inflated(request: CompositeRequest, scene: Scene) -> int:
+    """How often a block of a scene's bands is inflated at most."""
+    shares, zone = shares_of(request), request.tile.id.zone
+    looks = min(len({scene.look for scene in request.scenes}), limits_of(request).most)
+    alone = len({scene.tile for scene in request.scenes}) == 1 and scene.epsg == zone
+    jobs = 1 if alone else 4
+    # Two blocks of 512 px lie side by side in a job.
+    room = 2 * jobs * looks * STATE_NBYTES <= shares.streams_nbytes
+    if room and scene.epsg == zone and not any(asset.href.endswith(".jp2") for asset in scene.assets.values()):
+        return jobs
+    # Jobs of narrow blocks are higher than wide.
+    rows = stack_rows(slots=looks, width_px=2 * JOB_PX, height_px=JOB_PX, nbytes=shares.stack_nbytes)
+    return jobs * -(-JOB_PX // rows)
 
 
-def _scene_nbytes(request: CompositeRequest, scene: Scene, again: Mapping[str, int]) -> int:
+def _scene_nbytes(request: CompositeRequest, scene: Scene, times: int) -> int:
     reach = _reach(scene, request.tile.id.zone)
     total = _mask_nbytes(request, scene, reach)
     for window in request.windows:
         part = window.intersect(reach) if reach else window
         if part is not None:
-            blocks = {b: again[b] * _blocks(part, scene.assets[b].gsd_m) for b in again if b in scene.assets}
-            total += sum(blocks.values()) * BLOCK_PX**2 * 2
+            bands = [scene.assets[band] for band in request.bands if band in scene.assets]
+            total += times * sum(_blocks(part, asset.gsd_m) for asset in bands) * BLOCK_PX**2 * 2
     return total
 
 

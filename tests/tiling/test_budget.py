@@ -1,6 +1,8 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tiling import Panel, chunk_px_for, composite_nbytes, look_rows, panel_blocks
+from tiling import Shares, chunk_px_for, stack_rows
 
 MB = 1 << 20
 
@@ -18,44 +20,43 @@ def test_the_chunk_has_a_least_and_a_most():
     assert chunk_px_for(memory_bytes=10**15, bytes_per_px=1, stride_px=300, halo_px=0, tile_px=600) == 600
 
 
-def _panel(**changes):
-    numbers = {"looks": 60, "block_px": 1024, "mask_gsd_m": 20, "margin_px": 120, "threads": 2, "bands": 10}
-    return Panel(**{**numbers, **changes})
+@given(st.integers(1, 500), st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 300 * MB))
+def test_strips_fit_and_are_as_few_and_as_even_as_can_be(slots, width_px, height_px, nbytes):
+    rows = stack_rows(slots=slots, width_px=width_px, height_px=height_px, nbytes=nbytes)
+    row_nbytes = slots * width_px * 2
+    assert 1 <= rows <= height_px
+    assert rows == 1 or rows * row_nbytes <= nbytes
+    strips = -(-height_px // rows)
+    assert strips == 1 or rows == 1 or (strips - 1) * (nbytes // row_nbytes) < height_px
+    assert strips * rows - height_px < strips
 
 
-@pytest.mark.parametrize("looks", [1, 12, 70, 400])
-@pytest.mark.parametrize("threads", [1, 8])
-@pytest.mark.parametrize("memory_bytes", [512 * MB, 2048 * MB, 16384 * MB])
-def test_a_panel_fits_and_one_more_column_would_not(looks, threads, memory_bytes):
-    panel = _panel(looks=looks, threads=threads)
-    rows = look_rows(panel, memory_bytes=memory_bytes)
-    columns = panel_blocks(panel, memory_bytes=memory_bytes)
-    assert 1 <= rows <= 1024
-    row_nbytes = threads * looks * 1024 * 2
-    assert rows == 1 or rows * row_nbytes <= memory_bytes // 2
-    assert rows == 1024 or (rows + 1) * row_nbytes > memory_bytes // 2
-    if columns > 1:
-        assert composite_nbytes(panel, columns=columns, rows=rows) <= memory_bytes
-    if columns < 10:
-        assert composite_nbytes(panel, columns=columns + 1, rows=rows) > memory_bytes
+def test_strips_by_hand():
+    assert stack_rows(slots=24, width_px=1024, height_px=1024, nbytes=48 * MB) == 1024
+    assert stack_rows(slots=96, width_px=1024, height_px=1024, nbytes=48 * MB) == 256
+    assert stack_rows(slots=400, width_px=1024, height_px=1024, nbytes=48 * MB) == 61
+    assert stack_rows(slots=10**6, width_px=1024, height_px=1024, nbytes=48 * MB) == 1
 
 
-def test_many_looks_shrink_the_strip_but_not_below_a_row():
-    rows = [look_rows(_panel(looks=looks), memory_bytes=256 * MB) for looks in (10, 100, 1000, 10**6)]
-    assert rows == sorted(rows, reverse=True)
-    assert rows[0] == 1024
-    assert rows[-1] == 1
-    assert panel_blocks(_panel(looks=10**6), memory_bytes=256 * MB) == 1
+@given(st.integers(1, 64), st.integers(0, 64_000 * MB))
+def test_the_shares_are_within_the_memory(threads, memory_bytes):
+    shares = Shares.of(memory_bytes=memory_bytes, threads=threads)
+    assert shares.nbytes <= max(memory_bytes, threads * shares.work_nbytes + memory_bytes // 2)
+    more = Shares.of(memory_bytes=memory_bytes + MB, threads=threads)
+    assert shares.nbytes <= more.nbytes
+    assert shares.stack_nbytes <= more.stack_nbytes
 
 
-def test_the_peak_by_hand():
-    panel = _panel(looks=3, block_px=512, mask_gsd_m=20, margin_px=0, threads=4, bands=2)
-    masks = 3 * (256 + 6) * (512 + 6)
-    outputs = 3 * 2 * 512 * 512 * 2
-    buffers = 4 * 3 * 100 * 512 * 2
-    assert composite_nbytes(panel, columns=2, rows=100) == masks + outputs + buffers
+def test_the_shares_by_hand():
+    shares = Shares.of(memory_bytes=600 * MB, threads=2)
+    assert shares.stack_nbytes == 48 * MB
+    assert shares.streams_nbytes == 64 * MB
+    assert shares.mask_nbytes == shares.held_nbytes == (600 - 64) * MB // 6
+    assert 560 * MB < shares.nbytes <= 600 * MB
 
 
-def test_a_panel_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="at least 1"):
-        _panel(looks=0)
+@pytest.mark.parametrize("threads", [1, 2, 16])
+def test_the_stack_gets_what_memory_leaves(threads):
+    sizes = [Shares.of(memory_bytes=n * MB, threads=threads).stack_nbytes for n in (100, 300, 600, 4000)]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == 48 * MB

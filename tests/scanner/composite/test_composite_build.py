@@ -1,13 +1,10 @@
 """Composites of granules made by code equal brute force; nothing but a pixel's own looks shapes it."""
 
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
 
 import numpy as np
-import psutil
 import pytest
 import rasterio
 from composite_oracle import Oracle, check, request_for
@@ -273,36 +270,3 @@ def test_progress_ends_at_one(tmp_path: Path) -> None:
     build_composite(request, tmp_path, on_progress=shares.append)
     assert shares[-1] == 1.0
     assert shares == sorted(shares)
-
-
-class PeakMemory:
-    """How far this process's memory rises inside the block."""
-
-    nbytes = 0
-
-    def __enter__(self) -> Self:
-        self._base, self._stop = psutil.Process().memory_info().rss, threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.002):
-            self.nbytes = max(self.nbytes, psutil.Process().memory_info().rss - self._base)
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-
-@pytest.mark.parametrize("count", [6, 60])
-def test_the_peak_stays_within_the_budget(tmp_path: Path, count: int) -> None:
-    """The budget is for the data; a first build has already loaded the libraries and compiled the kernels."""
-    first = looks(tmp_path, 2, size_m=6000, block=128)
-    many = [replace(first[n % 2], id=f"n{n}", look=f"look{20200101 + n}") for n in range(count)]
-    window = Window(x0=X_M // 10, y0=-Y_M // 10, x1=X_M // 10 + 600, y1=-Y_M // 10 + 600)
-    request = request_for(many, [window], ("B02", "B04", "B05"), zone=32633, memory_bytes=120_000_000)
-    build_composite(request_for(first, [window], ("B02", "B05"), zone=32633), tmp_path / "warm")
-    with PeakMemory() as peak:
-        build_composite(request, tmp_path / "held")
-    assert 0 < peak.nbytes < request.memory_bytes

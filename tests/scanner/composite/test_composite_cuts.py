@@ -12,10 +12,9 @@ from scanner.composite.clouds import CLOUDLESS_BANDS, Masks, coarse_metres, mask
 from scanner.composite.cuts import Lines, Source, blocks_of, cut
 from scanner.composite.read import Grid, Reader
 from scanner.composite.reduce import coding_of
-from scanner.composite.request import CompositeRequest, Shares
 from scanner.composite.warp import extent_of, place
 from scanner.types import Asset, Scene
-from tiling import Tile, TileId, Window
+from tiling import Window
 
 GRID = Grid(
     crs="EPSG:32634", x0=199_980.0, y0=5_700_000.0, dx=10.0, dy=-10.0, width_px=600, height_px=500, block=(64, 64),
@@ -97,21 +96,6 @@ def test_stored_values_are_reflectance(scale: float, offset: float) -> None:
     expected = np.clip(np.floor((dn * scale + offset) * 1e4 + 1000 + 0.5), 1, 65535)
     np.testing.assert_array_equal(stored, expected)
     assert coding.table is None or coding.table[7] == 0
-
-
-@pytest.mark.parametrize("threads", [1, 2, 16])
-def test_the_stack_gets_what_memory_leaves(threads: int) -> None:
-    tile = Tile(id=TileId(zone=32633, column=6, row=61), margin_px=1200)
-    sizes = []
-    for memory in (4_000_000_000, 600_000_000, 200_000_000):
-        request = CompositeRequest(
-            tile=tile, windows=(tile.read,), bands=("B02", "B05"), scenes=(), looks=None, max_looks=None,
-            threads=threads, memory_bytes=memory,
-        )  # fmt: skip
-        shares = Shares.of(request)
-        assert threads * shares.stack_nbytes + shares.mask_nbytes + shares.ahead_nbytes <= memory
-        sizes.append(shares.stack_nbytes)
-    assert sizes == sorted(sizes, reverse=True)
 
 
 def l1c(folder: Path, size_m: int = 6000) -> Scene:

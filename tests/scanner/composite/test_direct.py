@@ -1,6 +1,8 @@
 """The direct reader gives what rasterio gives, for every way in which a file may be packed and laid out."""
 
 import datetime as dt
+import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,9 @@ from rasterio.shutil import copy as rasterio_copy
 from rasterio.windows import Window as RasterWindow
 from shapely.geometry import box
 
+from scanner.composite.inflate import STATE_NBYTES, Stream
 from scanner.composite.read import Reader
+from scanner.composite.strips import Strips
 from scanner.composite.tiff import layout_of
 from scanner.errors import AssetError
 from scanner.types import Asset, Scene
@@ -47,9 +51,8 @@ def texture(rng: np.random.Generator, shape: tuple[int, int], dtype: str) -> np.
     return walk.astype(dtype)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_every_layout_gives_rasterios_pixels(tmp_path: Path, data: st.DataObject) -> None:
+def drawn_file(folder: Path, data: st.DataObject) -> tuple[Path, np.ndarray]:
+    """A file of any layout, and its pixels."""
     shape = (data.draw(st.integers(1, 150)), data.draw(st.integers(1, 150)))
     dtype = data.draw(st.sampled_from(["uint16", "uint8"]))
     pixels = texture(np.random.default_rng(data.draw(st.integers(0, 999))), shape, dtype)
@@ -61,13 +64,24 @@ def test_every_layout_gives_rasterios_pixels(tmp_path: Path, data: st.DataObject
         profile |= {"tiled": True, "blockxsize": data.draw(st.sampled_from([16, 64])), "blockysize": 32}
     else:
         profile |= {"blockysize": data.draw(st.integers(1, shape[0]))}
-    path = tmp_path / "file.tif"
+    path = folder / "file.tif"
     write(path, pixels, **profile)
     assert is_direct(path)
+    return path, pixels
+
+
+def drawn_window(shape: tuple[int, int], data: st.DataObject) -> Window:
     x0, y0 = data.draw(st.integers(0, shape[1] - 1)), data.draw(st.integers(0, shape[0] - 1))
-    window = Window(
+    return Window(
         x0=x0, y0=y0, x1=data.draw(st.integers(x0 + 1, shape[1])), y1=data.draw(st.integers(y0 + 1, shape[0]))
     )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_every_layout_gives_rasterios_pixels(tmp_path: Path, data: st.DataObject) -> None:
+    path, pixels = drawn_file(tmp_path, data)
+    window = drawn_window(pixels.shape, data)
     reader = Reader()
     try:
         with reader.session():
@@ -76,6 +90,61 @@ def test_every_layout_gives_rasterios_pixels(tmp_path: Path, data: st.DataObject
         reader.close()
     np.testing.assert_array_equal(got, pixels[window.y0 : window.y1, window.x0 : window.x1])
     assert got.dtype == pixels.dtype
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_strips_give_the_pixels_of_the_whole(tmp_path: Path, data: st.DataObject) -> None:
+    """In any steps, with gaps between them, some rows twice, and room for any number of inflaters."""
+    path, pixels = drawn_file(tmp_path, data)
+    whole, scene = drawn_window(pixels.shape, data), scene_of(path)
+    edges = sorted(data.draw(st.sets(st.integers(whole.y0 + 1, whole.y1), min_size=1, max_size=9)) | {whole.y0})
+    room, reader, refused = data.draw(st.integers(0, 5)) * STATE_NBYTES, Reader(), {}
+    out = np.empty(whole.width_px * whole.height_px * 2, np.uint8)
+    with reader.session(), Strips(reader, whole, refused, most_nbytes=room) as strips:
+        for top, bottom in pairwise(edges):
+            if data.draw(st.sampled_from([True, True, True, False])):
+                strip = Window(x0=whole.x0, y0=top, x1=whole.x1, y1=bottom)
+                for _ in range(data.draw(st.integers(1, 2))):
+                    got = strips.read(scene, "B02", whole, strip, out)
+                    np.testing.assert_array_equal(got, pixels[top:bottom, whole.x0 : whole.x1])
+        assert strips.finish()
+    reader.close()
+    assert not refused
+
+
+def test_a_block_is_inflated_once_however_many_strips(tmp_path: Path) -> None:
+    path = tmp_path / "file.tif"
+    pixels = texture(np.random.default_rng(3), (256, 256), "uint16")
+    write(path, pixels, compress="deflate", predictor=2, tiled=True, blockxsize=64, blockysize=128)
+    whole = Window(x0=30, y0=20, x1=256, y1=256)
+    for room, times in ((4, 1), (0, 8)):
+        reader = Reader()
+        with reader.session(), Strips(reader, whole, {}, most_nbytes=room * STATE_NBYTES) as strips:
+            for top in range(0, 256, 16):
+                part = Window(x0=0, y0=top, x1=256, y1=top + 16).intersect(whole)
+                if part:
+                    strips.read(scene_of(path), "B02", whole, part, np.empty(part.width_px * 32, np.uint8))
+        reader.close()
+        # The first strip of sixteen rows lies above the window.
+        expected = pixels.nbytes * times - (pixels.nbytes // 2 if times > 1 else 0)
+        assert reader.counters.nbytes_decoded == expected
+
+
+@pytest.mark.parametrize("change", ["checksum", "cut", "bits", "short", "long"])
+def test_a_stream_is_as_strict_as_a_block(change: str) -> None:
+    data = np.cumsum(np.random.default_rng(4).integers(0, 9, 100_000)).astype(np.uint8).tobytes()
+    packed = bytearray(zlib.compress(data))
+    if change == "checksum":
+        packed[-1] ^= 1
+    elif change == "cut":
+        del packed[-1000:]
+    elif change == "bits":
+        packed[len(packed) // 2] ^= 255
+    nbytes = len(data) + {"short": 10, "long": -10}.get(change, 0)
+    stream = Stream(lambda start, stop: memoryview(packed)[start:stop], len(packed), nbytes)
+    with pytest.raises(ValueError, match="inflate"):
+        stream.finish()
 
 
 @pytest.mark.parametrize(
