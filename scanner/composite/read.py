@@ -100,7 +100,7 @@ class Reader:
         """Ask for the headers of remote files that will be opened soon."""
         for scene, name in assets:
             key = _key(scene, name)
-            if name in scene.assets and key not in self._files and key not in self._heads:
+            if name in scene.assets and not any(key in had for had in (self._files, self._heads, self._dead)):
                 place = _place(scene, name)
                 if place.is_remote and not _is_for_gdal(place):
                     self._heads[key] = self.fetcher.submit(place, [(0, HEAD_NBYTES)])
@@ -243,11 +243,14 @@ class Reader:
         place = _place(scene, asset)
         if key not in self._dead:
             try:
-                return self._files.setdefault(key, self._open(key, place, self._heads.pop(key, None)))
+                self._files.setdefault(key, self._open(key, place, self._heads.get(key)))
             except AssetError as error:
                 self._dead[key] = error.reason
             except (OSError, ValueError) as error:
                 self._dead[key] = str(error)
+            else:
+                self._heads.pop(key, None)
+                return self._files[key]
         raise AssetError(place.href, self._dead[key])
 
     def _open(self, key: AssetKey, place: Place, head: "Future[list[Any]] | None") -> File:
