@@ -48,6 +48,9 @@ __all__ = ["CompositeReport", "CompositeRequest", "band_gsd", "build_composite",
 MASK_ROWS_PX = 2048
 """Rows of a mask read at once: whole chunks, and whole blocks of 512 and 1024 px."""
 
+SAMPLED_AT_ONCE = 12
+"""Scenes whose offsets are looked into side by side: little is read of each, and a network answers late."""
+
 
 def build_composite(
     request: CompositeRequest, root: Path, *, on_progress: Callable[[float], None] | None = None
@@ -80,9 +83,10 @@ def build_composite(
         pool.shutdown(wait=True, cancel_futures=True)
         unit.cleanup.close()
         reader.close()
-    cost = reader.counters
+    cost, fetched = reader.counters, reader.fetcher.counters
     return CompositeReport(
         nbytes_decoded=cost.nbytes_decoded, nbytes_needed=cost.nbytes_needed, requests=cost.requests,
+        nbytes_fetched=fetched.nbytes_fetched, retries=fetched.retries, throttled=fetched.throttled,
         rescued_px=unit.rescued_px, mask_kinds=tuple(sorted({mask_kind(scene) for scene in unit.scenes})),
         looks=len({scene.look for scene in unit.scenes}), offsets=unit.offsets,
         faults=tuple(cost.faults[key] for key in sorted(cost.faults)), seconds=time.monotonic() - began,
@@ -138,6 +142,7 @@ class _Unit:
             if extent is not None and aligned_offset(grid, self.zone, round(grid.dx) or 10) is not None:
                 groups[extent].append(scene)
         ranked = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+        self.reader.open_ahead((min(scenes, key=scene_key), band) for _, scenes in ranked for band in self.bands)
         return [
             Source(extent=extent, lines={gsd: self._lines(scenes, gsd) for gsd in set(self.bands.values())})
             for extent, scenes in ranked
@@ -166,7 +171,8 @@ class _Unit:
             self._settle_masks()
             used = [s for s in self.scenes if scene_key(s) not in samples and self.layers.is_selected(s)]
             self.reader.open_ahead((scene, band) for scene in used for band in WITNESSES[scene.level])
-            samples |= dict(zip(map(scene_key, used), self.pool.map(self._sample, used), strict=True))
+            with ThreadPoolExecutor(max(self.request.threads, SAMPLED_AT_ONCE)) as pool:
+                samples |= dict(zip(map(scene_key, used), pool.map(self._sample, used), strict=True))
             self.offsets = audit([sample for sample in samples.values() if sample])
             changed = {(v.collection, v.scene) for v in self.offsets if v.action in ("corrected", "left out")}
             if not changed.intersection(map(scene_key, used)):
@@ -251,7 +257,7 @@ class _Unit:
 
         def reduce(job: BandJob, block: Window) -> int:
             with self.reader.session():
-                ahead.top_up()
+                ahead.begin()
                 median, count = reduce_block(job, block)
             writer.write(job.band, block, median, count)
             return block.width_px * block.height_px

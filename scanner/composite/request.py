@@ -87,6 +87,12 @@ class CompositeReport:
     """Bytes of the pixels that were wanted of them."""
     requests: int
     """Files opened and windows read."""
+    nbytes_fetched: int
+    """Packed bytes that came from disks and servers, but for those that GDAL read."""
+    retries: int
+    """Ranges that were asked for again."""
+    throttled: int
+    """Times that the requests in flight to a server were halved."""
     rescued_px: int
     """10 m pixels of the tile itself that masks called cloud too often and that were taken as clear in some look."""
     mask_kinds: tuple[str, ...]

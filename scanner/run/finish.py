@@ -71,7 +71,9 @@ def _summary(ledger: Ledger, threads: int, aoi_km2: float) -> dict[str, Any]:
     """Totals and rates for run.json; a unit holds `threads` cores for its seconds."""
     receipts = [row.receipt for row in ledger.rows()]
     composite = [receipt for receipt in receipts if receipt.stage == "composite"]
-    names = ("decoded_bytes", "needed_bytes", "requests", "rescued_px")
+    names = (
+        "decoded_bytes", "needed_bytes", "fetched_bytes", "requests", "retries", "throttled", "rescued_px",
+    )  # fmt: skip
     totals = {name: sum(receipt.stats.get(name, 0.0) for receipt in composite) for name in names}
     masks = {key.removeprefix("mask_") for receipt in composite for key in receipt.stats if key.startswith("mask_")}
     reading_s, all_s = (sum(receipt.seconds for receipt in some) * threads for some in (composite, receipts))
@@ -83,6 +85,7 @@ def _summary(ledger: Ledger, threads: int, aoi_km2: float) -> dict[str, Any]:
         "rates": {
             "km2_per_core_hour": aoi_km2 * 3600 / all_s if all_s else None,
             "decoded_mb_per_core_second": totals["decoded_bytes"] / 1e6 / reading_s if reading_s else None,
+            "decoded_over_needed": totals["decoded_bytes"] / totals["needed_bytes"] if totals["needed_bytes"] else None,
         },
         "units": {f"{receipt.stage} {receipt.unit}": receipt.status for receipt in receipts},
     }

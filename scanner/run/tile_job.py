@@ -63,6 +63,8 @@ class CompositeUnit:
         stats = {
             "decoded_bytes": float(report.nbytes_decoded), "needed_bytes": float(report.nbytes_needed),
             "requests": float(report.requests), "rescued_px": float(report.rescued_px), "looks": float(report.looks),
+            "fetched_bytes": float(report.nbytes_fetched), "retries": float(report.retries),
+            "throttled": float(report.throttled),
         } | {f"mask_{kind}": 1.0 for kind in report.mask_kinds} | tally(report.offsets)  # fmt: skip
         contradicted = [row(one) for one in report.offsets if one.action in ("corrected", "left out", "suspect")]
         return Receipt(
