@@ -114,6 +114,13 @@ def _spread(
             known[2 * pair] = cover
             known[2 * pair + 1] = cover
         x, place = cols // 2 * 2, place + cols // 2
+    elif factor == 1:
+        # And the same pixels.
+        whole = source[place : place + cols]
+        for pixel in range(cols):
+            chosen[pixel] = ones if whole[pixel] & SELECTED else none
+            known[pixel] = ones if whole[pixel] & COVERED else none
+        x = cols
     while x < cols:
         chosen[x] = ones if source[place] & SELECTED else none
         known[x] = ones if source[place] & COVERED else none
