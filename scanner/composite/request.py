@@ -28,6 +28,9 @@ CANONICAL_M = dict.fromkeys(("B02", "B03", "B04", "B08"), 10) | dict.fromkeys(("
 BLOCK_PX = 1024
 """The largest internal block that `expected_nbytes` reckons with: the public archives use 512 and 1024."""
 
+SAMPLE_NBYTES = 6 * 2 * BLOCK_PX**2 * 2
+"""What the audit of a scene's offset inflates at most: six bands, a block at two places."""
+
 ALL_LOOKS = 65535
 """More than any pixel has."""
 
@@ -171,7 +174,7 @@ def _times_inflated(request: CompositeRequest, scene: Scene) -> int:
 
 def _scene_nbytes(request: CompositeRequest, scene: Scene, times: int) -> int:
     reach = _reach(scene, request.tile.id.zone)
-    total = _mask_nbytes(request, scene, reach)
+    total = _mask_nbytes(request, scene, reach) + SAMPLE_NBYTES
     for window in request.windows:
         part = window.intersect(reach) if reach else window
         if part is not None:
@@ -191,7 +194,7 @@ def _mask_nbytes(request: CompositeRequest, scene: Scene, reach: Window | None) 
     for window in request.windows:
         part = window.buffer(MARGIN_PX).intersect(reach) if reach else window
         if part is not None:
-            # A panel is at least one block; with its margin it meets nine of the mask's.
+            # Once, or as often as strips of masks cut its blocks and masks are settled anew for an offset set right.
             total += 9 * _blocks(part, 10.0) * BLOCK_PX**2 * (1 if asset == "SCL" else 2)
     return total
 

@@ -30,7 +30,7 @@ MEMORY_SHARE = 0.6
 """Of the memory that is free when a scan begins; the rest is for the driver, the page cache and the user."""
 
 UNIT_MEMORY_BYTES = 4 << 30
-"""More than this brings nothing: a unit's panels and chunks are already large enough to be read aligned."""
+"""More than this brings nothing: a unit's blocks and chunks are already as large as they are read."""
 
 CHUNK_LIMIT_PX = 3072
 """Larger cores save no halo worth having and only cost memory."""

@@ -81,8 +81,7 @@ class CompositeWriter:
             bands: name to pixel size in metres.
             windows: what will be written, zone px, disjoint; without any, each write is stored as it comes.
             threads: that encode at once, in all writes of this process; None: all cores.
-            most_nbytes: that may wait for the rest of their shards (`scanner.store.shards.held_nbytes`); what finds
-                no room is stored in parts.
+            most_nbytes: that may wait for the rest of their shards; what finds no room is stored in parts.
         """
         import zarr  # noqa: PLC0415
 

@@ -1,11 +1,11 @@
 """Every shard is written once: what has come of one waits until the rest of its wanted ground comes.
 
-Ground comes in panels that follow the blocks of the files, not our shards. A shard that a panel fills whole is stored
-from the panel itself; of one that it fills in part a copy waits. How many bytes wait is bounded beforehand.
+Ground comes in blocks that follow those of the files, not our shards. A shard that a block fills whole is stored from
+the block itself; of one that it fills in part a copy waits. How many bytes wait is bounded.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
@@ -15,13 +15,10 @@ from numpy.typing import NDArray
 
 from tiling import Window
 
-__all__ = ["BAND_CUTS", "SCENES_CUT", "Cut", "Room", "Shards", "held_nbytes"]
+__all__ = ["BAND_CUTS", "SCENES_CUT", "Cut", "Room", "Shards"]
 
 Plane = NDArray[Any]
 Store = Callable[[Window, Sequence[Plane]], None]
-
-_BAND_NBYTES = 3
-"""A waiting pixel: its value, and its clear looks while they fit a byte."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,34 +46,6 @@ BAND_CUTS = {
 
 SCENES_CUT = Cut(chunk_px=256, rows_px=256, columns_px=2560)
 """Of the bits that say which scenes are clear; the bits of all scenes lie in one shard."""
-
-
-def held_nbytes(
-    bands: Mapping[str, int], windows: Sequence[Window], panel_px: tuple[int, int], *, scenes: int, mask_gsd_m: int
-) -> int:
-    """Upper bound of the bytes that wait while a window is worked off in panels, row by row.
-
-    One row of shards waits, for where a panel above has ended the one below has not begun; beside a panel narrower
-    than the window also the shards on its edge. Ground worked off in another order may ask for more: given to the
-    writer as its most, it stores in parts what finds no room.
-
-    Args:
-        bands: name to pixel size, m.
-        windows: what is wanted, zone px; their bounds are reckoned with.
-        panel_px: (rows, columns) of the largest panel as it is cut, zone px.
-        scenes: whose bits are written; fewer than 256 clear looks are reckoned with.
-        mask_gsd_m: pixel size of the bits.
-    """
-    bounds = reduce(Window.union_bounds, windows)
-    cuts = [(gsd, BAND_CUTS[gsd], _BAND_NBYTES) for gsd in bands.values()]
-    cuts.append((mask_gsd_m, SCENES_CUT, -(-scenes // 8)))
-    total = 0
-    for gsd, cut, nbytes in cuts:
-        height, width = bounds.at(gsd // 10).shape
-        rows, columns = (-(-10 * edge // gsd) for edge in panel_px)
-        beside = (rows + cut.rows_px) * min(cut.columns_px, width) if columns < width else 0
-        total += min(cut.rows_px * width + beside, height * width) * nbytes
-    return total
 
 
 class Room:

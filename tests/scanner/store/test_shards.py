@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scanner.store.composite import CompositeWriter, open_scenes, read_window
-from scanner.store.shards import BAND_CUTS, Room, Shards, held_nbytes
+from scanner.store.shards import Room, Shards
 from tiling import Tile, TileId, Window
 
 TILE = Tile(id=TileId(zone=32633, column=6, row=61), margin_px=108)
@@ -103,46 +103,6 @@ def test_counts_wait_as_bytes_until_one_is_larger():
     rows, cols = window.slices_in(OUTER)
     np.testing.assert_array_equal(store.pixels[1, rows, cols], np.repeat([255, 256], 20)[:, None].repeat(40, 1))
     np.testing.assert_array_equal(store.pixels[0, rows, cols], 5000)
-
-
-@few
-@given(st.data())
-def test_no_more_waits_than_was_reckoned(data):
-    """Panels row by row, of any size and offset; pixels are not stored, only counted."""
-    x0, y0 = (6 * data.draw(st.integers(0, 200)) for _ in "xy")
-    width, height = (6 * data.draw(st.integers(1, 1350)) for _ in "xy")
-    window = Window(x0=X0 + x0, y0=Y0 + y0, x1=X0 + x0 + width, y1=Y0 + y0 + height)
-    panel = (6 * data.draw(st.integers(50, 400)), 6 * data.draw(st.integers(50, 1700)))
-    origin = (window.y0 - 6 * data.draw(st.integers(0, 300)), window.x0 - 6 * data.draw(st.integers(0, 300)))
-    rows = list(range(origin[0], window.y1, panel[0]))
-    columns = list(range(origin[1], window.x1, panel[1]))
-    room = Room(None)
-    most = 0
-
-    def store(_: Window, __: object) -> None:
-        nonlocal most
-        most = max(most, room.held_nbytes)
-
-    made = {}
-    for gsd in BANDS.values():
-        outer = TILE.read.at(gsd // 10)
-        made[gsd] = Shards(outer, BAND_CUTS[gsd].shard(outer.width_px), [window.at(gsd // 10)], store, room)
-    parts = panels(window, rows, columns)
-    for part in parts:
-        for gsd, shards in made.items():
-            shape = part.at(gsd // 10).shape
-            shards.put(part.at(gsd // 10), [np.broadcast_to(kind(1), shape) for kind in (np.uint16, np.uint8)])
-            most = max(most, room.held_nbytes)
-    assert room.held_nbytes == 0
-    largest = max(part.height_px for part in parts), max(part.width_px for part in parts)
-    assert most <= held_nbytes(BANDS, [window], largest, scenes=0, mask_gsd_m=20)
-
-
-def test_the_targets_of_a_block_and_a_tile():
-    bands = {f"a{n}": 10 for n in range(4)} | {f"b{n}": 20 for n in range(6)} | {"c": 60, "d": 60}
-    block = Window(x0=X0 + 300, y0=Y0 + 300, x1=X0 + 4908, y1=Y0 + 4908)
-    assert held_nbytes(bands, [block], (2048, 4608), scenes=24, mask_gsd_m=20) < 120e6
-    assert held_nbytes(bands, [TILE.read], (2048, 9432), scenes=75, mask_gsd_m=20) < 250e6
 
 
 def write_all(folder: Path, parts: list[Window], **options: object) -> dict[str, np.ndarray]:
