@@ -77,6 +77,7 @@ def build_composite(
         )  # fmt: skip
         if request.windows and unit.scenes:
             unit.settle()
+        if request.windows and unit.scenes:  # the offset of every one may have spoken against it
             unit.write_scenes(writer)
             unit.write_bands(writer, on_progress or (lambda _: None))
     finally:
@@ -179,6 +180,8 @@ class _Unit:
                 return
             self.scenes = apply(self.scenes, self.offsets)
             self.cleanup.close()
+            if not self.scenes:
+                return
 
     def _sample(self, scene: Scene) -> Sample | None:
         with self.reader.session():

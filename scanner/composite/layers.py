@@ -53,6 +53,11 @@ class View:
         """The mask pixels under a window of the band."""
         return window.at(self.factor)
 
+    def at(self, window: Window) -> tuple[int, int, int]:
+        """Where a window of the band begins in the mask pixels under it, in band pixels, and `factor`: for kernels."""
+        under = self.under(window)
+        return window.y0 - under.y0 * self.factor, window.x0 - under.x0 * self.factor, self.factor
+
 
 @dataclass(slots=True, kw_only=True)
 class Layers:

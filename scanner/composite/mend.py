@@ -97,9 +97,7 @@ class _Mender:
         states = np.empty((len(planes), *under.shape), np.uint8)
         for state, plane in zip(states, planes, strict=True):
             view.store.get(plane, under, state)
-        return states, (
-            self.strip.y0 - under.y0 * view.factor, self.strip.x0 - under.x0 * view.factor, view.factor,
-        )  # fmt: skip
+        return states, view.at(self.strip)
 
 
 @njit(nogil=True, cache=True)

@@ -220,7 +220,7 @@ def mask_of(job: BandJob, strip: Window, target: Window, plane: int) -> tuple[ND
     under = view.under(part)
     states = job.scratch.states(under.shape)
     view.store.get(plane, under, states)
-    return states, (part.y0 - under.y0 * view.factor, part.x0 - under.x0 * view.factor, view.factor)
+    return states, view.at(part)
 
 
 def read_pixels(job: BandJob, strip: Window, scene: Scene) -> tuple[NDArray[np.uint16], Window, Coding] | None:

@@ -81,3 +81,16 @@ def test_what_cannot_be_set_right_is_left_out(tmp_path: Path) -> None:
         read_window(tmp_path / "c", request.tile, request.bands, WINDOW), strict=True,
     ):  # fmt: skip
         np.testing.assert_array_equal(got, expected)
+
+
+def test_a_unit_may_be_left_without_scenes(tmp_path: Path) -> None:
+    (scene,) = [replace(stating_none(one), baseline="02.14") for one in dates(tmp_path)[:1]]
+    unit = CompositeUnit(
+        folder=tmp_path / "a", digest="x", request=request_for([scene], [WINDOW], tuple(WATER), zone=32633)
+    )
+    receipt = unit.run()
+    assert receipt.status == "done"
+    assert [one["action"] for one in receipt.offsets] == ["left out"]
+    values, looks = read_window(tmp_path / "a", unit.request.tile, tuple(WATER), WINDOW)
+    assert not values.any()
+    assert not looks.any()
