@@ -160,7 +160,7 @@ def write_panels(folder: Path, made: Planes, panel: tuple[int, int], *, wait: bo
     x0, y0 = tile.read.x0 + START_PX, tile.read.y0 + START_PX
     block = Window(x0=x0, y0=y0, x1=x0 + EDGE_PX, y1=y0 + EDGE_PX)
     bands = {f"{gsd}-{n}": gsd for gsd, count in BANDS.items() for n in range(count)}
-    writer = CompositeWriter(folder, tile, bands, [block] if wait else [], threads=1)
+    writer = CompositeWriter(folder, tile, bands, [block] if wait else [])
     cuts = [spans(START_PX, EDGE_PX, px) for px in panel]
     for (top, bottom), (left, right), (band, gsd) in product(*cuts, bands.items()):
         part = Window(x0=x0 + left, y0=y0 + top, x1=x0 + right, y1=y0 + bottom)

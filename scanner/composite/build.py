@@ -72,8 +72,7 @@ def build_composite(
     try:
         unit.survey()
         writer = CompositeWriter(
-            root, request.tile, unit.bands, request.windows, threads=request.threads,
-            most_nbytes=unit.shares.held_nbytes,
+            root, request.tile, unit.bands, request.windows, most_nbytes=unit.shares.held_nbytes,
         )  # fmt: skip
         if request.windows and unit.scenes:
             unit.settle()

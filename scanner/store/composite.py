@@ -48,19 +48,28 @@ def _group_path(folder: Path | str, tile: str) -> Path:
 
 
 @contextmanager
-def _zarrs(threads: int | None = None) -> Iterator[None]:
-    """Arrays opened inside use the zarrs codecs, with so many threads a call, or all cores.
+def _zarrs() -> Iterator[None]:
+    """Arrays opened inside use the zarrs codecs.
 
     Only paths of settings are set: a whole section would drop the other defaults.
     """
     import zarr  # noqa: PLC0415
     import zarrs  # noqa: F401, PLC0415  registers the pipeline
 
-    settings: dict[str, Any] = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
-    if threads is not None:
-        settings["threading.max_workers"] = threads
-    with zarr.config.set(settings):
+    with zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}):
         yield
+
+
+def _for_writing(array: Any) -> Any:
+    """The array with one encoding thread a call.
+
+    Several put a shard's chunks in the order in which they are done: the same pixels would not be the same bytes.
+    """
+    import zarr  # noqa: PLC0415
+
+    # Around this alone: the first call to the store would make zarr's own pool so small, for all.
+    with _zarrs(), zarr.config.set({"threading.max_workers": 1}):
+        return zarr.Array(zarr.AsyncArray(array.metadata, array.store_path))
 
 
 class CompositeWriter:
@@ -71,7 +80,7 @@ class CompositeWriter:
 
     def __init__(
         self, folder: Path, tile: Tile, bands: Mapping[str, int], windows: Sequence[Window] = (), *,
-        threads: int | None = None, most_nbytes: int | None = None,
+        most_nbytes: int | None = None,
     ) -> None:  # fmt: skip
         """Make the arrays.
 
@@ -80,12 +89,11 @@ class CompositeWriter:
             tile: which.
             bands: name to pixel size in metres.
             windows: what will be written, zone px, disjoint; without any, each write is stored as it comes.
-            threads: that encode at once, in all writes of this process; None: all cores.
             most_nbytes: that may wait for the rest of their shards; what finds no room is stored in parts.
         """
         import zarr  # noqa: PLC0415
 
-        self._tile, self._windows, self._threads = tile, tuple(windows), threads
+        self._tile, self._windows = tile, tuple(windows)
         self._room = Room(most_nbytes)
         self._bands: dict[str, Shards] = {}
         self._scenes: Shards | None = None
@@ -100,7 +108,7 @@ class CompositeWriter:
             "crs": f"EPSG:{tile.id.zone}", "bands": list(bands), "gsd_m": list(bands.values()),
             "window": [window.x0, window.y0, window.x1, window.y1],
         }  # fmt: skip
-        with _zarrs(threads):
+        with _zarrs():
             self._group = group = zarr.create_group(path, zarr_format=3, attributes=attributes)
             for gsd in sorted(set(bands.values())):
                 self._make(group, gsd, [band for band, size in bands.items() if size == gsd])
@@ -123,6 +131,7 @@ class CompositeWriter:
 
     def _shards(self, arrays: Sequence[Any], layers: slice, gsd_m: int) -> Shards:
         outer = self._tile.read.at(gsd_m // 10)
+        arrays = [_for_writing(array) for array in arrays]
 
         def store(window: Window, planes: Sequence[Plane]) -> None:
             rows, cols = window.slices_in(outer)
@@ -134,7 +143,7 @@ class CompositeWriter:
 
     def write_scenes(self, scenes: Sequence[str], gsd_m: int, window: Window, bits: NDArray[np.uint8]) -> None:
         """Write which scenes are clear in a window (mask pixels of `gsd_m`), as bits of `provenance.pack`."""
-        with self._lock, _zarrs(self._threads):
+        with self._lock, _zarrs():
             if self._scenes is None:
                 array = make_clear(self._group, scenes, self._tile.read, gsd_m)
                 self._scenes = self._shards([array], slice(None), gsd_m)

@@ -80,6 +80,8 @@ class _Shard:
     """What waits, over `ground`."""
     begun: bool = False
     """Something of it is stored: the rest may not wait."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """One thread at a time: a part stored alone is stored with what of the shard is there."""
 
 
 class Shards:
@@ -104,9 +106,9 @@ class Shards:
 
     def put(self, window: Window, planes: Sequence[Plane]) -> None:
         """Take the planes of a window."""
-        with self._lock:
-            for place, part in self._parts(window):
-                shard = self._shard(place)
+        for place, part in self._parts(window):
+            shard = self._shard(place)
+            with shard.lock:
                 alone = not shard.kept and shard.left_px == _area(part)
                 shard.left_px -= _area(part)
                 rows, cols = part.slices_in(window)
@@ -118,10 +120,9 @@ class Shards:
                     self._release(shard)
 
     def finish(self) -> None:
-        """Store all that waits."""
-        with self._lock:
-            for shard in self._shards.values():
-                self._release(shard)
+        """Store all that waits: the last call."""
+        for shard in self._shards.values():
+            self._release(shard)
 
     def _parts(self, window: Window) -> Iterator[tuple[Window, Window]]:
         """The shards that a window meets, and its parts in them."""
@@ -134,11 +135,12 @@ class Shards:
                     yield place, part
 
     def _shard(self, place: Window) -> _Shard:
-        if place not in self._shards:
-            parts = [part for window in self._wanted if (part := window.intersect(place))]
-            ground = reduce(Window.union_bounds, parts) if parts else None
-            self._shards[place] = _Shard(ground=ground, left_px=sum(map(_area, parts)))
-        return self._shards[place]
+        with self._lock:
+            if place not in self._shards:
+                parts = [part for window in self._wanted if (part := window.intersect(place))]
+                ground = reduce(Window.union_bounds, parts) if parts else None
+                self._shards[place] = _Shard(ground=ground, left_px=sum(map(_area, parts)))
+            return self._shards[place]
 
     def _keep(self, shard: _Shard, part: Window, pixels: Sequence[Plane]) -> bool:
         """Copy a part to what waits; False where it cannot wait."""
