@@ -42,22 +42,30 @@ class ModelCard:
     """detector: is there a mine in the cell; impact: what kind of site is a hit."""
     mode: Literal["fcn", "window"]
     """fcn: one pass over a chunk, exact with its halo; window: patches scored alone."""
+    output: Literal["cells", "pixels"] = "cells"
+    """cells: a score a stride, of the window round it (classifiers); pixels: one a pixel (segmenters)."""
+    finer: int = 1
+    """Output pixels along the edge of an input pixel; above 1 for segmenters that draw finer than they see."""
     network: str
-    """Key of the network in `models.networks`."""
+    """Key of the network in `models.networks`; what made the program where `form` is one."""
+    form: Literal["weights", "torch_export", "onnx"] = "weights"
+    """What lies beside the card: weights of one of our networks, or somebody's whole program."""
     level: Literal["l1c", "l2a"]
     """Processing level of the reflectance the weights were trained on."""
     bands: tuple[str, ...]
     """Band names in the order of the first array axis."""
     gsd_m: float = 10.0
     """Pixel size in metres."""
+    scaling: Literal["standard", "clip", "patch"] = "standard"
+    """standard: less `mean`, over `std`; clip: to [0, 1]; patch: each patch by its own least and greatest value."""
     mean: tuple[float, ...]
     """Per band, reflectance: of the training set."""
     std: tuple[float, ...]
     """Per band, reflectance: of the training set."""
     window_px: int
-    """Edge of the square that one score speaks of."""
+    """Edge of the square that one score speaks of; of the patch in mode window."""
     stride_px: int
-    """Edge of a cell."""
+    """Edge of a cell; for pixels, the step of the lattice that patches or poolings are laid on."""
     halo_px: int
     """Pixels a core of cells needs on every side."""
     classes: tuple[str, ...]
@@ -84,6 +92,11 @@ class ModelCard:
         checks = (
             (self.task in ("detector", "impact"), f"task {self.task!r} is neither detector nor impact"),
             (self.mode in ("fcn", "window"), f"mode {self.mode!r} is neither fcn nor window"),
+            (self.output in ("cells", "pixels"), f"output {self.output!r} is neither cells nor pixels"),
+            (self.form in ("weights", "torch_export", "onnx"), f"form {self.form!r}: weights, torch_export or onnx"),
+            (self.scaling in ("standard", "clip", "patch"), f"scaling {self.scaling!r}: standard, clip or patch"),
+            (self.finer == 1 or (self.finer > 1 and self.output == "pixels"), "finer is for pixels, 1 or more"),
+            (self.mode == "window" or self.scaling != "patch", "scaling patch needs mode window: an fcn has no patch"),
             (self.level in ("l1c", "l2a"), f"level {self.level!r} is neither l1c nor l2a"),
             (len(self.bands) > 0, "it names no bands"),
             (len(set(self.bands)) == len(self.bands), f"a band is named twice: {' '.join(self.bands)}"),
@@ -102,6 +115,11 @@ class ModelCard:
         for good, complaint in checks:
             if not good:
                 raise CardError(f"card {self.name!r}: {complaint}")
+
+    @property
+    def cell_px(self) -> int:
+        """Edge of the lattice's cells that scores are given for: the stride, or a pixel (`finer` of them a pixel)."""
+        return self.stride_px if self.output == "cells" else 1
 
     def accept(self, level: str, bands: Collection[str]) -> None:
         """Pass in silence when this level and these bands (any order) can feed the weights; else raise CardError.

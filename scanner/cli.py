@@ -8,12 +8,15 @@ import functools
 import json
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from scanner.commands.models import models
+from scanner.commands.options import Command, logged
+from scanner.commands.train import train
 from scanner.errors import InputError, MinescanError
 
 if TYPE_CHECKING:
@@ -21,8 +24,6 @@ if TYPE_CHECKING:
     from scanner.run.scan import ScanResult
 
 __all__ = ["cli", "main"]
-
-Command = Callable[..., Any]
 
 SCAN_OPTIONS = (
     click.option("--aoi", help="Vector file, west,south,east,north, or GeoJSON text."),
@@ -48,28 +49,10 @@ SCAN_OPTIONS = (
     click.option("--max-hours", type=float, help="Do not start if it may take longer."),
     click.option("--config", type=click.Path(path_type=Path), help="scan.toml with any of these options."),
 )
-LOG_OPTIONS = (
-    click.option("--quiet", is_flag=True, help="Warnings and results alone."),
-    click.option("--verbose", is_flag=True, help="Everything that happens."),
-    click.option("--log-json", is_flag=True, help="Log lines as JSON."),
-)
 
 
 def _scan_options(command: Command) -> Command:
     return functools.reduce(lambda wrapped, option: option(wrapped), reversed(SCAN_OPTIONS), command)
-
-
-def _logged(command: Command) -> Command:
-    """Adds the logging options and sets logging up before the command runs."""
-
-    @functools.wraps(command)
-    def wrapper(*, quiet: bool, verbose: bool, log_json: bool, **options: Any) -> Any:
-        from scanner.run.progress import set_up_logging  # noqa: PLC0415
-
-        set_up_logging(quiet=quiet, verbose=verbose, as_json=log_json)
-        return command(**options)
-
-    return functools.reduce(lambda wrapped, option: option(wrapped), reversed(LOG_OPTIONS), wrapper)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -80,7 +63,7 @@ def cli() -> None:
 
 @cli.command()
 @_scan_options
-@_logged
+@logged
 def scan(**options: Any) -> int:
     """Plan, composite, detect, join, export. The same command again resumes."""
     config = _config(options)
@@ -92,7 +75,7 @@ def scan(**options: Any) -> int:
 @cli.command()
 @_scan_options
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-@_logged
+@logged
 def plan(*, as_json: bool, **options: Any) -> int:
     """Price a scan and stop: tiles, scenes, bytes, requests, memory, hours."""
     options["out"] = options["out"] or Path("plan-only")
@@ -138,20 +121,7 @@ def export(folder: Path, target: Path, min_score: float | None, impact: str | No
 
 
 @cli.command()
-@click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the card  [the user's models].")
-@_logged
-def train(recipe: Path, out: Path | None) -> int:
-    """Train a detector or an impact network as a recipe says, and make its card."""
-    from scanner.run.training import train as run_training  # noqa: PLC0415
-
-    for line in run_training(recipe, out):
-        click.echo(line)
-    return 0
-
-
-@cli.command()
-@_logged
+@logged
 def doctor() -> int:
     """What this machine has, and what is missing."""
     from scanner.run.doctor import examine, show  # noqa: PLC0415
@@ -162,7 +132,7 @@ def doctor() -> int:
 
 @cli.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("minescan-demo"), help="The scan's folder.")
-@_logged
+@logged
 def demo(out: Path) -> int:
     """The whole program on a small synthetic region; needs no network."""
     from scanner.demo.run import run_demo  # noqa: PLC0415
@@ -170,29 +140,8 @@ def demo(out: Path) -> int:
     return run_demo(out)
 
 
-@cli.group()
-def models() -> None:
-    """The detectors and judges there are."""
-
-
-@models.command("list")
-def list_models() -> int:
-    """One line a card."""
-    from models.registry import cards  # noqa: PLC0415
-
-    for card in cards():
-        click.echo(f"{card.name:24} {card.task:9} {card.level}  {len(card.bands)} bands  {card.limits.splitlines()[0]}")
-    return 0
-
-
-@models.command("show")
-@click.argument("name")
-def show_model(name: str) -> int:
-    """A card in full."""
-    from models.registry import find_card  # noqa: PLC0415
-
-    click.echo(find_card(name).to_json(), nl=False)
-    return 0
+for command in (models, train):
+    cli.add_command(command)
 
 
 def _config(options: Mapping[str, Any]) -> "ScanConfig":
