@@ -20,10 +20,10 @@ from scanner.errors import CatalogError
 from scanner.run.plan import SNAP_PX, search_area
 from scanner.run.progress import LOGGER
 from scanner.store.composite import read_window
-from scanner.types import Scene
+from scanner.types import Fault, Scene
 from tiling import Tile, TileId, Window, frame_of, lonlat, northing
 
-__all__ = ["ChipSource", "lonlat_box", "reflectance_at"]
+__all__ = ["ChipSource", "composite_at", "lonlat_box", "reflectance_at"]
 
 ROOM_PX = 12
 """Windows are snapped to 60 m pixels; a margin of two holds the one that a chip's edge cuts."""
@@ -54,7 +54,24 @@ def reflectance_at(source: ChipSource, zone: int, window: Window) -> tuple[NDArr
     scenes = search(replace(source.query, aoi=search_area(lonlat_box(zone, window))))
     if not scenes:
         raise CatalogError(f"no scenes over {window} of zone {zone} in {source.query.catalog}; check the dates")
-    stored = np.zeros((len(source.bands), *window.shape), np.uint16)
+    stored, _ = composite_at(scenes, source.bands, zone, window)
+    return reflectance_of(stored), scenes
+
+
+def composite_at(
+    scenes: tuple[Scene, ...], bands: tuple[str, ...], zone: int, window: Window, looks: int | None = None
+) -> tuple[NDArray[np.uint16], tuple[Fault, ...]]:
+    """Composite values (band, y, x) of a window of zone pixels as a scan stores them, and the files it had to miss.
+
+    Args:
+        scenes: of one level, without reprocessings.
+        bands: names in the order wanted.
+        zone: EPSG code of the UTM zone.
+        window: in any number of tiles.
+        looks: clear looks a pixel takes at most; None takes all.
+    """
+    stored = np.zeros((len(bands), *window.shape), np.uint16)
+    faults: list[Fault] = []
     folder = Path(tempfile.mkdtemp(prefix="minescan-chips-"))
     try:
         for tile in _tiles_under(zone, window):
@@ -64,19 +81,17 @@ def reflectance_at(source: ChipSource, zone: int, window: Window) -> tuple[NDArr
             snapped = part.at(SNAP_PX).times(SNAP_PX).intersect(tile.read)
             assert snapped is not None  # noqa: S101  the part lies in it
             request = CompositeRequest(
-                tile=tile, windows=(snapped,), bands=source.bands, scenes=scenes, looks=None, max_looks=None,
+                tile=tile, windows=(snapped,), bands=bands, scenes=scenes, looks=looks, max_looks=None,
                 threads=psutil.cpu_count() or 1, memory_bytes=2 << 30,
             )  # fmt: skip
-            report = build_composite(request, folder)
-            for fault in report.faults:
-                LOGGER.warning(
-                    "%s %s could not be read from %s: %s", fault.scene, fault.asset, fault.href, fault.reason
-                )
+            faults += build_composite(request, folder).faults
             rows, columns = part.slices_in(window)
-            stored[:, rows, columns], _ = read_window(folder, tile, source.bands, part)
+            stored[:, rows, columns], _ = read_window(folder, tile, bands, part)
     finally:
         shutil.rmtree(folder)
-    return reflectance_of(stored), scenes
+    for fault in faults:
+        LOGGER.warning("%s %s could not be read from %s: %s", fault.scene, fault.asset, fault.href, fault.reason)
+    return stored, tuple(faults)
 
 
 def _tiles_under(zone: int, window: Window) -> Sequence[Tile]:
