@@ -21,7 +21,12 @@ __all__ = [
 CARD_FILE = "card.json"
 WEIGHTS_FILE = "weights.safetensors"
 
+_FILES = {"weights": WEIGHTS_FILE, "torch_export": "program.pt2", "onnx": "program.onnx"}
 _ISOLATION_KEYS = {"k", "distance_m", "threshold"}
+_LATTICES = {
+    "window": "mode window needs halo_px = (window_px - stride_px) / 2",
+    "fcn": "an fcn that gives pixels needs a halo_px of whole strides",
+}
 
 
 class CardError(ValueError):
@@ -48,6 +53,8 @@ class ModelCard:
     """Output pixels along the edge of an input pixel; above 1 for segmenters that draw finer than they see."""
     network: str
     """Key of the network in `models.networks`; what made the program where `form` is one."""
+    arguments: Mapping[str, int | float | str] = field(default_factory=dict)
+    """What the network is built with beside bands and classes: width, depth, …"""
     form: Literal["weights", "torch_export", "onnx"] = "weights"
     """What lies beside the card: weights of one of our networks, or somebody's whole program."""
     level: Literal["l1c", "l2a"]
@@ -84,8 +91,10 @@ class ModelCard:
     """SPDX name or a sentence."""
     origin: str
     """Where the weights come from, and the data behind them."""
+    bf16: bool = False
+    """In bfloat16 no cell of its test sets crosses the threshold: whoever asks for that precision may have it."""
     sha256: str = ""
-    """Of the weights file."""
+    """Of `file`."""
 
     def __post_init__(self) -> None:
         """Refuse a card that contradicts itself."""
@@ -97,6 +106,8 @@ class ModelCard:
             (self.scaling in ("standard", "clip", "patch"), f"scaling {self.scaling!r}: standard, clip or patch"),
             (self.finer == 1 or (self.finer > 1 and self.output == "pixels"), "finer is for pixels, 1 or more"),
             (self.mode == "window" or self.scaling != "patch", "scaling patch needs mode window: an fcn has no patch"),
+            (self.form == "weights" or not self.arguments, "arguments build a network: a program has none"),
+            (_is_lattice(self), f"{_LATTICES[self.mode]}, got {self.window_px}, {self.stride_px}, {self.halo_px}"),
             (self.level in ("l1c", "l2a"), f"level {self.level!r} is neither l1c nor l2a"),
             (len(self.bands) > 0, "it names no bands"),
             (len(set(self.bands)) == len(self.bands), f"a band is named twice: {' '.join(self.bands)}"),
@@ -115,6 +126,11 @@ class ModelCard:
         for good, complaint in checks:
             if not good:
                 raise CardError(f"card {self.name!r}: {complaint}")
+
+    @property
+    def file(self) -> str:
+        """Name of the file beside the card that `sha256` is of."""
+        return _FILES[self.form]
 
     @property
     def cell_px(self) -> int:
@@ -164,6 +180,15 @@ def read_card(folder: Path) -> ModelCard:
         return ModelCard(**{key: _tuples(value) for key, value in values.items()})
     except TypeError as error:
         raise CardError(f"{path} is not a whole card: {error}") from error
+
+
+def _is_lattice(card: ModelCard) -> bool:
+    """Window, stride and halo of a detector belong together; a chip of the impact network has no lattice."""
+    if card.task == "impact":
+        return True
+    if card.mode == "window":
+        return 2 * card.halo_px == card.window_px - card.stride_px
+    return card.output == "cells" or card.halo_px % card.stride_px == 0
 
 
 def weights_digest(path: Path) -> str:

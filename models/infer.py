@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.card import WEIGHTS_FILE, CardError, DeviceUnavailableError, ModelCard, read_card, weights_digest
+from models.card import CardError, DeviceUnavailableError, ModelCard, read_card, weights_digest
 from models.networks import build
 from models.networks.fcn import Fcn
 from models.networks.geometry import CHIP_PX
@@ -43,7 +43,7 @@ def load(name: str | Path, device: Device = "auto") -> "Detector | Judge":
     folder = find(name)
     card = read_card(folder)
     chosen = _device(device)
-    path = folder / WEIGHTS_FILE
+    path = folder / card.file
     digest = weights_digest(path)
     if digest != card.sha256:
         raise CardError(
@@ -59,7 +59,7 @@ def load(name: str | Path, device: Device = "auto") -> "Detector | Judge":
 def open_model(card: ModelCard, weights: dict[str, Tensor], device: str | torch.device = "cpu") -> "Detector | Judge":
     """A detector or judge of a card and its weights, already in memory."""
     try:
-        net = build(card.network, bands=len(card.bands), classes=len(card.classes))
+        net = build(card.network, bands=len(card.bands), classes=len(card.classes), **card.arguments)
         net.load_state_dict(weights)
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())

@@ -1,25 +1,57 @@
 """Networks by the name that cards use. Importing this package imports no torch; `build` does."""
 
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["FCN", "IMPACT", "NETWORKS", "build"]
+__all__ = ["FCN", "IMPACT", "NETWORKS", "UNET", "build"]
 
 FCN = "balaniuk-fcn"
 IMPACT = "balaniuk-impact"
-NETWORKS = (FCN, IMPACT)
+UNET = "unet"
+NETWORKS: Mapping[str, str] = {
+    FCN: "models.networks.fcn.Fcn",
+    IMPACT: "models.networks.impact.ImpactCnn",
+    UNET: "models.networks.unet.UNet",
+}
+"""Where each is: a class that takes bands and classes, and then arguments that all have defaults."""
 
 
-def build(network: str, *, bands: int, classes: int) -> "nn.Module":
-    """A freshly drawn network of that name; ValueError names the ones there are."""
-    if network == FCN:
-        from models.networks.fcn import Fcn  # noqa: PLC0415
+def build(network: str, *, bands: int, classes: int, **arguments: float | str) -> "nn.Module":
+    """A freshly drawn network of that name: (n, band, y, x) standardised -> logits, (n, class, ...).
 
-        return Fcn(bands, classes)
-    if network == IMPACT:
-        from models.networks.impact import ImpactCnn  # noqa: PLC0415
+    Args:
+        network: a key of `NETWORKS`.
+        bands: of the input.
+        classes: of the logits.
+        arguments: the network's own, as a card's `arguments` gives them.
 
-        return ImpactCnn(bands, classes)
-    raise ValueError(f"no network {network!r}, expected one of: {', '.join(NETWORKS)}")
+    Raises:
+        ValueError: no such network (it names the ones there are), or arguments that it does not take.
+    """
+    if network not in NETWORKS:
+        raise ValueError(f"no network {network!r}, expected one of: {', '.join(NETWORKS)}")
+    module, _, name = NETWORKS[network].rpartition(".")
+    made: Callable[..., nn.Module] = getattr(import_module(module), name)
+    _check(network, made, arguments)
+    return made(bands, classes, **arguments)
+
+
+def _check(network: str, made: "Callable[..., nn.Module]", arguments: Mapping[str, float | str]) -> None:
+    """An argument must be one that the network has, of its default's type."""
+    taken = {
+        name: item.default
+        for name, item in inspect.signature(made).parameters.items()
+        if name not in ("bands", "classes")
+    }
+    for name, value in arguments.items():
+        if name not in taken:
+            known = ", ".join(taken) or "none"
+            raise ValueError(f"network {network!r} has no argument {name!r}, expected: {known}")
+        wanted = type(taken[name])
+        if type(value) is not wanted:
+            raise ValueError(f"network {network!r}: {name} is {value!r}, expected {wanted.__name__}")

@@ -33,7 +33,7 @@ def _make_card(task: str = "detector", band_count: int = 4, **changes) -> ModelC
 def _drawn_weights(card: ModelCard, seed: int = 0) -> dict[str, torch.Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(card.network, bands=len(card.bands), classes=len(card.classes)).state_dict()
+        return build(card.network, bands=len(card.bands), classes=len(card.classes), **card.arguments).state_dict()
 
 
 @pytest.fixture(scope="session")

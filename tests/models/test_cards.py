@@ -96,6 +96,12 @@ def test_accept(make_card):
         ({"classes": ("mine",)}, "two classes"),
         ({"level": "L2A"}, "neither l1c nor l2a"),
         ({"isolation": {"k": 5}}, "isolation needs"),
+        ({"mode": "window", "halo_px": 80}, r"halo_px = \(window_px - stride_px\) / 2, got 189, 27, 80"),
+        ({"mode": "window", "window_px": 190, "halo_px": 81}, "got 190, 27, 81"),
+        ({"output": "pixels"}, "a halo_px of whole strides, got 189, 27, 94"),
+        ({"scaling": "patch"}, "scaling patch needs mode window"),
+        ({"finer": 2}, "finer is for pixels"),
+        ({"form": "onnx", "arguments": {"width": 8}}, "a program has none"),
     ],
 )
 def test_cards_that_contradict_themselves(changes, complaint, make_card):

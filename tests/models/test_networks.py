@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.networks import FCN, IMPACT, build
+from models.networks import FCN, IMPACT, UNET, build
 from models.networks.fcn import Fcn
 from models.networks.geometry import FIELD_PX, HALO_PX, STRIDE_PX, WINDOW_PX
 from models.networks.impact import ImpactCnn
@@ -26,7 +26,23 @@ def test_parameters(network, bands, classes, parameters):
 
 def test_unknown_network_names_the_known_ones():
     with pytest.raises(ValueError, match="balaniuk-fcn, balaniuk-impact"):
-        build("unet", bands=3, classes=2)
+        build("nowhere", bands=3, classes=2)
+
+
+@pytest.mark.parametrize(
+    ("network", "arguments", "complaint"),
+    [
+        (FCN, {"width": 8}, "'balaniuk-fcn' has no argument 'width', expected: none"),
+        (UNET, {"breadth": 8}, "'unet' has no argument 'breadth', expected: width, depth, finer"),
+        (UNET, {"width": "wide"}, "width is 'wide', expected int"),
+        (UNET, {"finer": 3}, "a power of 2"),
+        (UNET, {"depth": 0}, "from 1 on"),
+    ],
+)
+def test_arguments_that_a_network_does_not_take(network, arguments, complaint):
+    with pytest.raises(ValueError, match=complaint) as caught:
+        build(network, bands=3, classes=2, **arguments)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_papers_sample_gives_one_cell():
