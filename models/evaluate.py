@@ -44,9 +44,10 @@ class Units:
     def __post_init__(self) -> None:
         """Check the lengths."""
         count = len(self.truth)
-        others = (self.probabilities, self.remembered, self.doubtful, *(group.index for group in self.groups.values()))
-        if any(len(values) != count for values in others):
-            raise ValueError(f"got {count} labels and arrays of {', '.join(str(len(values)) for values in others)}")
+        others = [len(self.probabilities), len(self.remembered), len(self.doubtful)]
+        others += [len(group.index) for group in self.groups.values()]
+        if set(others) != {count}:
+            raise ValueError(f"got {count} labels and arrays of {', '.join(map(str, others))}")
 
     def where(self, kept: Bools) -> "Units":
         """Some of them, without their groups."""
@@ -76,7 +77,8 @@ def predicted(probabilities: NDArray[np.float32], threshold: float) -> NDArray[n
     """(n, class) -> (n,): of two classes the last where above the threshold; of more the most probable."""
     if probabilities.shape[1] == 2:
         return (probabilities[:, 1] > threshold).astype(np.int16)
-    return probabilities.argmax(axis=1).astype(np.int16)
+    most: NDArray[np.int16] = probabilities.argmax(axis=1).astype(np.int16)
+    return most
 
 
 def evaluate(units: Units, classes: Sequence[str], threshold: float) -> dict[str, Any]:
