@@ -24,30 +24,28 @@ _ONNX_EXTRA = "pip install 'minescan[onnx]'"
 
 
 class Program(nn.Module):
-    """(n, band, y, x) float32, scaled as the card says -> (n, class, ...) logits.
+    """(n, band, y, x) float32, scaled as the card says -> logits, (n, class, …), or of one channel for two classes.
 
-    A core's shape for mode fcn, patches for mode window. The program itself is no submodule: those of torch.export
-    refuse `eval`, and ONNX has none.
+    A core's pixels and halo in mode fcn, patches in mode window. The program itself is no submodule: those of
+    torch.export refuse `eval`, and ONNX has none.
     """
 
     def __init__(self, run: Run, card: ModelCard) -> None:
         super().__init__()
         self._run = (run,)
         self._probabilities = card.gives == "probabilities"
-        self._one_number = len(card.classes) == 2
         self._one_cell = card.mode == "window" and card.output == "cells"
 
     def forward(self, patches: Tensor) -> Tensor:
-        """What the program says of each class; of one number, the second of two classes."""
+        """What the program says, as logits."""
         numbers = self._run[0](patches)
         if numbers.dim() == 1:
             numbers = numbers[:, None]
-        if self._one_cell and numbers.dim() > 2:
+        if self._one_cell:
             numbers = numbers.flatten(1)
-        if numbers.shape[1] == 1 and self._one_number:
-            other = torch.log1p(-numbers) if self._probabilities else torch.zeros_like(numbers)
-            return torch.cat([other, numbers.log() if self._probabilities else numbers], dim=1)
-        return numbers.log() if self._probabilities else numbers
+        if not self._probabilities:
+            return numbers
+        return numbers.logit() if numbers.shape[1] == 1 else numbers.log()
 
 
 def open_program(folder: Path, card: ModelCard, device: torch.device) -> Program:
@@ -122,7 +120,12 @@ def _onnx_run(path: Path, device: torch.device) -> Run:
 
     def run(patches: Tensor) -> Tensor:
         given = np.ascontiguousarray(patches.detach().cpu().numpy(), np.float32)
-        return torch.from_numpy(_only(path, session.run(None, {name: given}))).to(patches.device)
+        try:
+            outputs = session.run(None, {name: given})
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CardError(f"{path} fails on {given.shape}: {reason}") from error
+        return torch.from_numpy(_only(path, outputs)).to(patches.device)
 
     return run
 

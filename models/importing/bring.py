@@ -105,20 +105,15 @@ def _assumed(path: Path, source: Source, said: Mapping[str, Any]) -> dict[str, A
 
 
 def _lattice(source: Source, facts: Mapping[str, Any]) -> dict[str, int]:
-    """Window, stride and halo as far as they follow: patches in half steps; the halo fills the window."""
+    """Window, stride and halo as far as they follow: half steps, as nearly as a whole halo permits."""
     rows, columns = source.shape[2:]
-    found: dict[str, int] = {}
-    if facts["mode"] != "window":
-        return found
     window = facts.get("window_px") or (rows if rows == columns else None)
-    if window:
-        found["window_px"] = window
-        if facts["task"] == "impact":
-            return found | {"stride_px": window, "halo_px": 0}
-        stride = facts.get("stride_px") or window // 2
-        if (window - stride) % 2 == 0:
-            found |= {"stride_px": stride, "halo_px": (window - stride) // 2}
-    return found
+    if facts["mode"] != "window" or not window:
+        return {}
+    if facts["task"] == "impact":
+        return {"window_px": window, "stride_px": window, "halo_px": 0}
+    stride = facts.get("stride_px") or window // 2 + (window - window // 2) % 2
+    return {"window_px": window, "stride_px": stride, "halo_px": max(0, (window - stride) // 2)}
 
 
 def _card(path: Path, values: Mapping[str, Any]) -> ModelCard:
@@ -132,7 +127,9 @@ def _card(path: Path, values: Mapping[str, Any]) -> ModelCard:
 
 
 def _check_shape(path: Path, card: ModelCard, source: Source) -> None:
-    _, bands, rows, columns = source.shape
+    patches, bands, rows, columns = source.shape
+    if patches not in ((None,) if card.mode == "window" else (None, 1)):
+        raise CardError(f"{path} takes {patches} patches at once: export it with its first axis free")
     if bands not in (None, len(card.bands)):
         raise CardError(f"{path} takes {bands} bands, got {len(card.bands)}: {' '.join(card.bands)}")
     if card.mode == "window" and any(edge not in (None, card.window_px) for edge in (rows, columns)):
@@ -148,7 +145,8 @@ def _try(path: Path, card: ModelCard, net: "nn.Module") -> None:
     import torch  # noqa: PLC0415
 
     edge = card.window_px if card.mode == "window" else card.stride_px + 2 * card.halo_px
-    patches = torch.linspace(0, 1, 2 * len(card.bands) * edge * edge).view(2, len(card.bands), edge, edge)
+    count = 2 if card.mode == "window" else 1
+    patches = torch.linspace(0, 1, count * len(card.bands) * edge * edge).view(count, len(card.bands), edge, edge)
     try:
         with torch.inference_mode():
             logits = net(patches)
@@ -162,7 +160,8 @@ def _try(path: Path, card: ModelCard, net: "nn.Module") -> None:
         )
     if torch.isnan(logits).any():
         raise CardError(f"{path} gives no numbers for plain patches: does it give {card.gives}? (--gives)")
-    if card.gives == "logits" and torch.allclose(logits.sum(1), torch.ones(())) and bool((logits >= 0).all()):
+    of_one = logits.shape[1] > 1 and torch.allclose(logits.sum(1), torch.ones(()))
+    if card.gives == "logits" and of_one and bool((logits >= 0).all()):
         raise CardError(f"{path} gives numbers that sum to one, as probabilities do: say so with --gives probabilities")
 
 

@@ -87,7 +87,8 @@ def _depthwise(config: Config, arrays: Arrays) -> list[Part]:
 def _convolution(config: Config, arrays: Arrays, layer: dict[str, Any], weight: NDArray[Any]) -> list[Part]:
     strides, dilation = tuple(config["strides"]), tuple(config.get("dilation_rate", (1, 1)))
     padding, ahead = _padding(config), []
-    if padding == "same" and strides != (1, 1):
+    # torch pads by itself for steps of one, but warns of even kernels.
+    if padding == "same" and (strides != (1, 1) or any(size % 2 == 0 for size in layer["kernel"])):
         reach = [step * (size - 1) + 1 for step, size in zip(dilation, layer["kernel"], strict=True)]
         ahead = [_part("same_pad", size=tuple(reach), strides=strides, least=False)]
         padding = "valid"

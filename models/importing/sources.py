@@ -84,10 +84,8 @@ def _program(path: Path, form: str) -> Source:
     from models.programs import Program, input_shape, onnx_card, run_of  # noqa: PLC0415
 
     shape = input_shape(path, form)
-    if len(shape) != 4 or shape[0] is not None:
-        raise CardError(
-            f"{path} takes {_words(shape)}, expected (any number of patches, band, y, x): export it with that axis free"
-        )
+    if len(shape) != 4:
+        raise CardError(f"{path} takes an array of {len(shape)} axes, expected four: patches, band, y, x")
     values = _taken(card_in(path) if form == "torch_export" else onnx_card(path))
 
     def network(card: ModelCard) -> "nn.Module":
@@ -110,7 +108,3 @@ def _taken(values: Mapping[str, Any] | None) -> dict[str, Any]:
     known = {item.name for item in fields(ModelCard)} - _NOT_TAKEN
     found = {key: value for key, value in (values or {}).items() if key in known}
     return {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
-
-
-def _words(shape: tuple[int | None, ...]) -> str:
-    return f"({', '.join('any' if edge is None else str(edge) for edge in shape)})"
