@@ -16,12 +16,14 @@ from scanner.errors import InputError
 from scanner.run.chips import lonlat_box
 from scanner.run.label_raster import codes_in, ground_of_raster
 from scanner.run.places import frame_of_file
-from tiling import Window, affine_of, frame_of, project_aoi, row_of, utm, zone_ground, zone_of, zones_of
+from tiling import GSD_M, Window, frame_of, northing, pixel_at, project_aoi, utm, zone_ground, zone_of, zones_of
 
 __all__ = ["Labels", "Naming", "open_labels"]
 
 LEAVE = "none"
 """The class of codes that count as not labelled."""
+
+TABLES = (".csv", ".txt", ".tsv")
 
 NO_REGION = -1
 
@@ -128,8 +130,11 @@ def open_labels(file: Path, naming: Naming) -> Labels:
 
 
 def _is_raster(file: Path) -> bool:
+    """GDAL would take many a table of coordinates for a raster of three columns."""
     import rasterio  # noqa: PLC0415
 
+    if file.suffix.lower() in TABLES:
+        return False
     try:
         with rasterio.open(file) as source:
             return bool(source.count)
@@ -150,6 +155,8 @@ class _Raster:
         if not codes:
             raise InputError(f"--labels {file}: every pixel is 0, not labelled")
         self.index = naming.index([str(code) for code in codes], file)
+        self._there = np.array(codes)
+        self._classes = np.array([self.index[str(code)] for code in codes], np.int16)
 
     def places(self) -> Iterator[tuple[int, Window]]:
         outline = lonlat_box(self._zone, self._window)
@@ -159,9 +166,9 @@ class _Raster:
     def read(self, zone: int, window: Window, finer: int) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
         codes = codes_in(self.file, zone, window, finer).filled(0)
         codes[~_owned(zone, window, finer)] = 0
-        there, place = np.unique(codes, return_inverse=True)
-        classes = np.array([self.index.get(str(code), UNLABELLED) if code else UNLABELLED for code in there], np.int16)
-        return classes[place].reshape(codes.shape), np.full(codes.shape, NO_REGION, np.int32)
+        place = np.searchsorted(self._there, codes).clip(max=len(self._there) - 1)
+        classes = np.where(self._there[place] == codes, self._classes[place], np.int16(UNLABELLED))
+        return classes, np.full(codes.shape, NO_REGION, np.int32)
 
 
 def _codes(file: Path) -> list[int]:
@@ -247,12 +254,14 @@ def _projected(zone: int, geometries: NDArray[Any]) -> NDArray[Any]:
 def _pixels(zone: int, bounds: Sequence[float]) -> Window:
     """The zone pixels that bounds in UTM metres meet."""
     west, south, east, north = bounds
-    top, bottom = row_of(zone, north), row_of(zone, south)
-    return Window(x0=int(west // 10), y0=int(top // 1), x1=int(east // 10) + 1, y1=int(bottom // 1) + 1)
+    x0, y0 = pixel_at(zone, west, north)
+    x1, y1 = pixel_at(zone, east, south)
+    return Window(x0=x0, y0=y0, x1=x1 + 1, y1=y1 + 1)
 
 
 def _fine(zone: int, window: Window, finer: int) -> Affine:
-    return affine_of(zone, window) * Affine.scale(1 / finer)
+    size_m = GSD_M / finer
+    return Affine(size_m, 0, window.x0 * GSD_M, 0, -size_m, northing(zone, window.y0))
 
 
 def _owned(zone: int, window: Window, finer: int) -> NDArray[np.bool_]:
