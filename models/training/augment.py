@@ -1,14 +1,18 @@
-"""What makes few images go far: turns, other light, dates blended. Every draw comes from the generator given."""
+"""What makes few images go far: turns, other light and sizes, dates blended. All draws are the given generator's."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as nnf
 
 from models.training.config import TrainConfig
-from models.training.labels import DetectorSample
+from models.training.labels import LEFT_OUT, DetectorSample
 
-__all__ = ["blend", "relight", "turn"]
+__all__ = ["Change", "blend", "changed", "changes", "relight", "turn"]
 
 Floats = NDArray[np.float32]
 
@@ -42,3 +46,64 @@ def blend(sample: DetectorSample, others: Sequence[DetectorSample], share: float
 
 def _same_place(one: DetectorSample, other: DetectorSample) -> bool:
     return bool(one.place) and one.place == other.place and one.labels.shape == other.labels.shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What is done to a batch of squares, drawn beforehand."""
+
+    turns: NDArray[np.int64]
+    """(n,) 0 to 7; done where squares are cut."""
+    gain: Floats
+    """(n, band) factor of reflectance."""
+    offset: Floats
+    """(n, band) reflectance added."""
+    matrices: Floats | None
+    """(n, 2, 3) from a pixel's place to where it is taken from, in halves of the square; None leaves sizes alone."""
+
+
+def changes(count: int, bands: int, config: TrainConfig, rng: np.random.Generator) -> Change:
+    """Draws for so many squares."""
+    turns = rng.integers(8, size=count) if config.turns else np.zeros(count, np.int64)
+    gain = np.exp(rng.normal(0, config.gain, (count, 1)) + rng.normal(0, config.band_gain, (count, bands)))
+    offset = rng.normal(0, config.offset, (count, bands))
+    matrices = None
+    if config.zoom or config.shear:
+        zoom = 1 + rng.uniform(-config.zoom, config.zoom, count)
+        slant = np.tan(np.radians(rng.uniform(-config.shear, config.shear, (2, count))))
+        matrices = np.zeros((count, 2, 3), np.float32)
+        matrices[:, 0, 0] = matrices[:, 1, 1] = 1 / zoom
+        matrices[:, 0, 1], matrices[:, 1, 0] = slant
+    return Change(
+        turns=turns, gain=gain.astype(np.float32), offset=offset.astype(np.float32), matrices=matrices
+    )  # fmt: skip
+
+
+def changed(
+    squares: Tensor, marks: Tensor | None, change: Change, mean: Floats, std: Floats
+) -> tuple[Tensor, Tensor | None]:
+    """Scaled squares (n, band, y, x), zero where missing, and their marks (n, y, x), otherwise lit and otherwise large.
+
+    Args:
+        squares: (reflectance - mean) / std; changed in place.
+        marks: class index a pixel; nearest, LEFT_OUT beyond the square.
+        change: what to do; its turns are done already.
+        mean: (band,) of the scaling; zero where it takes none off.
+        std: (band,) of the scaling.
+    """
+    slope = torch.from_numpy(change.gain)
+    shift = torch.from_numpy(((change.gain - 1) * mean + change.offset) / std)
+    slope, shift = (term.to(squares.device)[:, :, None, None] for term in (slope, shift))
+    missing = squares == 0
+    squares.mul_(slope).add_(shift).masked_fill_(missing, 0.0)
+    if change.matrices is None:
+        return squares, marks
+    where = nnf.affine_grid(
+        torch.from_numpy(change.matrices).to(squares.device), list(squares.shape), align_corners=False
+    )
+    lit = nnf.grid_sample(squares, where, align_corners=False).contiguous(memory_format=torch.channels_last)
+    if marks is None:
+        return lit, None
+    above = (marks[:, None] - LEFT_OUT).float()  # what lies beyond becomes 0, and so LEFT_OUT again
+    drawn = nnf.grid_sample(above, where, mode="nearest", align_corners=False)
+    return lit, drawn[:, 0].round().long() + LEFT_OUT

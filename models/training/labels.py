@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from models.networks.geometry import HALO_PX, STRIDE_PX, WINDOW_PX
 
-__all__ = ["LEFT_OUT", "ChipSet", "DetectorSample", "cell_labels", "cells_fitting", "centred", "core_of"]
+__all__ = ["LEFT_OUT", "ChipSet", "DetectorSample", "cell_labels", "cells_fitting", "core_of"]
 
 LEFT_OUT = -1
 """Label of a cell that is neither: some of it is target, but too little."""
@@ -86,15 +86,3 @@ def cell_labels(target: NDArray[np.bool_], positive_share: float) -> NDArray[np.
     rows, columns = (edge // STRIDE_PX for edge in target.shape)
     share = target.reshape(rows, STRIDE_PX, columns, STRIDE_PX).mean(axis=(1, 3))
     return np.select([share >= positive_share, share > 0], [1, LEFT_OUT], 0).astype(np.int64)
-
-
-def centred(chips: NDArray[np.float32], edge_px: int) -> NDArray[np.float32]:
-    """(..., y, x) -> (..., edge, edge) round the same centre pixel: cut where too large, NaN where too small."""
-    out = np.full((*chips.shape[:-2], edge_px, edge_px), np.nan, np.float32)
-    from_px = [size // 2 - edge_px // 2 for size in chips.shape[-2:]]
-    taken = [
-        slice(max(0, begin), min(size, begin + edge_px)) for begin, size in zip(from_px, chips.shape[-2:], strict=True)
-    ]
-    put = [slice(part.start - begin, part.stop - begin) for part, begin in zip(taken, from_px, strict=True)]
-    out[..., put[0], put[1]] = chips[..., taken[0], taken[1]]
-    return out

@@ -1,8 +1,7 @@
-"""Arrays in, weights and measured figures out: the detector from labelled images or chips, the judge from chips."""
+"""Arrays in, weights and measured figures out: the FCN from labelled images, and what the demo trains."""
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,35 +9,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.card import ModelCard
 from models.metrics import confusion, report
 from models.networks import FCN, IMPACT, build
 from models.networks.fcn import Fcn
-from models.networks.geometry import CHIP_PX, FIELD_PX
-from models.training.augment import relight, turn
+from models.networks.geometry import CHIP_PX
 from models.training.config import TrainConfig
 from models.training.crops import Ground, draw_crop, ground_of, on_lattice
-from models.training.labels import ChipSet, DetectorSample, centred
-from models.training.loop import Fitted, OnStep, Task, balanced_loss, fit
+from models.training.labels import ChipSet, DetectorSample
+from models.training.loop import Check, Fitted, Session, Task, fit
+from models.training.losses import Loss, make_loss
+from models.training.patches import Trained, seeded, train_patches
+from models.training.samples import of_chips
+from models.training.split import Fold
 
-__all__ = ["Trained", "train_detector", "train_detector_on_chips", "train_judge"]
+__all__ = ["train_detector", "train_judge"]
 
 Floats = NDArray[np.float32]
-
-_CHIPS_AT_ONCE = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
-    """Weights, and what a card says of them."""
-
-    state_dict: dict[str, Tensor]
-    """The weights kept."""
-    mean: tuple[float, ...]
-    """Per band, reflectance, of the training set."""
-    std: tuple[float, ...]
-    """Per band, reflectance, of the training set."""
-    metrics: dict[str, Any]
-    """accuracy, precision, recall, f1, confusion of the held-out groups (else of the training set), seed, step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +51,7 @@ def train_detector(
     targets: Collection[int],
     held_out: Collection[str] = (),
     threshold: float = 0.6,
-    on_step: OnStep | None = None,
+    session: Session | None = None,
 ) -> Trained:
     """The paper's FCN from labelled images: crops at any phase of the lattice, turned, relit, their cells balanced.
 
@@ -74,44 +61,46 @@ def train_detector(
         targets: the class codes that are the target (mine); all others are not.
         held_out: groups that are not trained on; they choose the step, and the metrics are theirs.
         threshold: of the target's probability, for the metrics.
-        on_step: called after every update.
+        session: where, who looks on, what it begins from.
 
     Raises:
         ValueError: no samples to train on, or none of their pixels is the target's.
     """
+    session = session or Session()
     grounds = [ground_of(sample, targets) for sample in samples]
     train = [ground for ground in grounds if ground.sample.group not in held_out]
     kept = [ground for ground in grounds if ground.sample.group in held_out]
     if not any(len(ground.target_px) for ground in train):
         raise ValueError(f"{len(train)} images to train on, and no pixel in them has a class of {sorted(targets)}")
-    scale = _scale_of([ground.sample.reflectance for ground in train])
-    rng = np.random.default_rng(config.seed)
+    mean, std = _figures_of([ground.sample.reflectance for ground in train])
+    if session.start is not None:
+        mean, std = session.start.scaling(mean, std)
+    scale, device = _Scale(mean=mean.astype(np.float32), std=std.astype(np.float32)), session.device
 
-    def draw() -> tuple[Tensor, Tensor]:
+    def draw(rng: np.random.Generator, _step: int) -> tuple[Tensor, Tensor]:
         crops = [draw_crop(train, config, rng) for _ in range(config.batch)]
         return scale(np.stack([pixels for pixels, _ in crops])), torch.from_numpy(
             np.stack([cells for _, cells in crops])
         )
 
-    with _seeded(config):
+    with seeded(config):
         net = build(FCN, bands=len(scale.mean), classes=2)
+        if session.start is not None:
+            session.start.into(net)
+        net.to(device)
+        loss = make_loss(config, 2)
         seen = [_on_lattice(ground, scale, config) for ground in kept]
-        task = Task(draw=draw, run=_core, held_out=(lambda mean: _loss(mean, seen)) if seen else None)
-        fitted = fit(net, config, task, on_step)
+        task = Task(
+            samples=len(train), draw=draw, ready=lambda drawn: (drawn[0].to(device), drawn[1].to(device)), run=_core,
+            loss=loss, held_out=(lambda mean: _check(mean, seen, loss, threshold)) if seen else None,
+            device=torch.device(device),
+        )  # fmt: skip
+        fitted = fit(net, config, task, session)
         net.load_state_dict(fitted.state_dict)
-        counts = _counts(net, seen or [_on_lattice(ground, scale, config) for ground in train], threshold)
+        shown = seen or [_on_lattice(ground, scale, config) for ground in train]
+        with torch.inference_mode():
+            counts = _check(net, shown, loss, threshold).counts
     return _trained(fitted, scale, config, report(counts, ("not_mine", "mine"), 1), held_out if seen else ())
-
-
-def train_detector_on_chips(
-    chips: ChipSet, config: TrainConfig, *, held_out: Collection[str] = (), on_step: OnStep | None = None
-) -> Trained:
-    """The paper's FCN from chips at points: label 1 is the target, the chip's centre becomes the cell's.
-
-    Chips of another edge than the field's 215 px (the paper's 201) are cut, or filled with the mean, at their rim.
-    """
-    fitting = replace(chips, chips=centred(chips.chips, FIELD_PX))
-    return _train_on_chips(FCN, fitting, ("not_mine", "mine"), config, held_out, on_step)
 
 
 def train_judge(
@@ -120,52 +109,26 @@ def train_judge(
     *,
     classes: Sequence[str] = ("high_impact", "low_impact", "no_ore"),
     held_out: Collection[str] = (),
-    on_step: OnStep | None = None,
+    session: Session | None = None,
 ) -> Trained:
     """The paper's impact network from the 21 px at the centre of chips; the metrics' target is the last class."""
-    fitting = replace(chips, chips=centred(chips.chips, CHIP_PX))
-    return _train_on_chips(IMPACT, fitting, classes, config, held_out, on_step)
+    bands = chips.chips.shape[1]
+    draft = ModelCard(
+        name="judge", task="impact", mode="window", network=IMPACT, level="l2a", mean=(0.0,) * bands,
+        bands=tuple(f"band {number}" for number in range(bands)), std=(1.0,) * bands, window_px=CHIP_PX,
+        stride_px=CHIP_PX, halo_px=0, classes=tuple(classes), limits="", licence="", origin="",
+    )  # fmt: skip
+    groups = tuple(map(str, chips.groups))
+    nowhere = (np.zeros((len(groups), 4)), groups, [""] * len(groups))
+    samples = of_chips(chips.chips, chips.labels, None, edge_px=CHIP_PX, where=nowhere)
+    outside = np.isin(np.array(groups, dtype=object).astype(str), list(held_out))
+    fold = Fold(
+        name="once", train=np.flatnonzero(~outside), held_out=np.flatnonzero(outside), units=tuple(sorted(held_out))
+    )  # fmt: skip
+    return train_patches(draft, samples, config, fold, session)
 
 
-def _train_on_chips(
-    network: str,
-    chips: ChipSet,
-    classes: Sequence[str],
-    config: TrainConfig,
-    held_out: Collection[str],
-    on_step: OnStep | None,
-) -> Trained:
-    outside = np.isin(np.asarray(chips.groups, dtype=object).astype(str), list(held_out))
-    labels = np.asarray(chips.labels, np.int64)
-    members = [np.flatnonzero((labels == value) & ~outside) for value in range(len(classes))]
-    empty = [name for name, found in zip(classes, members, strict=True) if not len(found)]
-    if empty:
-        raise ValueError(
-            f"no chip to train on is of class {', '.join(empty)}: expected some of each of {', '.join(classes)}"
-        )
-    scale = _scale_of(list(chips.chips[~outside]))
-    rng = np.random.default_rng(config.seed)
-
-    def draw() -> tuple[Tensor, Tensor]:
-        """As many of each class as chance gives: the class is drawn first."""
-        picks = [int(rng.choice(members[int(rng.integers(len(classes)))])) for _ in range(config.batch)]
-        pixels = [relight(turn(chips.chips[pick], int(rng.integers(8))), config, rng) for pick in picks]
-        return scale(np.stack(pixels)), torch.from_numpy(labels[picks])
-
-    seen = [(scale(chips.chips[part]), torch.from_numpy(labels[part])) for part in _parts(np.flatnonzero(outside))]
-    with _seeded(config):
-        net = build(network, bands=len(scale.mean), classes=len(classes))
-        task = Task(draw=draw, run=_chip_logits, held_out=(lambda mean: _chip_loss(mean, seen)) if seen else None)
-        fitted = fit(net, config, task, on_step)
-        net.load_state_dict(fitted.state_dict)
-        shown = np.flatnonzero(outside) if seen else np.arange(len(labels))
-        with torch.inference_mode():
-            guesses = [_chip_logits(net.eval(), scale(chips.chips[part])).argmax(1).numpy() for part in _parts(shown)]
-    counts = confusion(labels[shown], np.concatenate(guesses), len(classes))
-    return _trained(fitted, scale, config, report(counts, classes, len(classes) - 1), held_out if seen else ())
-
-
-def _scale_of(arrays: Sequence[Floats]) -> _Scale:
+def _figures_of(arrays: Sequence[Floats]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and deviation a band of what is there, in float64."""
     mean, std = [], []
     for band in range(len(arrays[0])):
@@ -175,7 +138,7 @@ def _scale_of(arrays: Sequence[Floats]) -> _Scale:
             raise ValueError(f"band {band} (from 0) of the training set holds nothing but missing pixels")
         mean.append(there.mean())
         std.append(max(there.std(), 1e-6))
-    return _Scale(mean=np.array(mean, np.float32), std=np.array(std, np.float32))
+    return np.array(mean), np.array(std)
 
 
 def _on_lattice(ground: Ground, scale: _Scale, config: TrainConfig) -> tuple[Tensor, Tensor]:
@@ -188,33 +151,14 @@ def _core(net: nn.Module, x: Tensor) -> Tensor:
     return net.core(x)
 
 
-def _chip_logits(net: nn.Module, x: Tensor) -> Tensor:
-    """(n, class) of either network: a chip as large as the field is one cell of the detector."""
-    logits: Tensor = net.core(x)[:, :, 0, 0] if isinstance(net, Fcn) else net(x)
-    return logits
-
-
-def _loss(net: nn.Module, seen: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """Over all cells of all images, which may differ in shape."""
-    logits = torch.cat([_core(net, x)[0].flatten(1).T for x, _ in seen])
-    return float(balanced_loss(logits, torch.cat([labels.flatten() for _, labels in seen])))
-
-
-def _chip_loss(net: nn.Module, seen: Sequence[tuple[Tensor, Tensor]]) -> float:
-    return float(balanced_loss(torch.cat([_chip_logits(net, x) for x, _ in seen]), torch.cat([y for _, y in seen])))
-
-
-def _counts(net: nn.Module, seen: Sequence[tuple[Tensor, Tensor]], threshold: float) -> NDArray[np.int64]:
-    """Confusion of the cells, a cell above the threshold being a hit."""
-    counts = np.zeros((2, 2), np.int64)
-    with torch.inference_mode():
-        for x, labels in seen:
-            counts += confusion(labels.numpy(), torch.softmax(_core(net.eval(), x), 1)[:, 1].numpy() > threshold, 2)
-    return counts
-
-
-def _parts(places: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return [places[start : start + _CHIPS_AT_ONCE] for start in range(0, len(places), _CHIPS_AT_ONCE)]
+def _check(net: nn.Module, seen: Sequence[tuple[Tensor, Tensor]], loss: Loss, threshold: float) -> Check:
+    """Over all cells of all images, which may differ in shape; a cell above the threshold is a hit."""
+    device = next(net.parameters()).device
+    given = [_core(net.eval(), x.to(device)).cpu() for x, _ in seen]
+    logits = torch.cat([one[0].flatten(1).T for one in given])
+    labels = torch.cat([labels.flatten() for _, labels in seen])
+    hits = torch.softmax(logits, 1)[:, 1].numpy() > threshold
+    return Check(loss=float(loss(logits, labels)), counts=confusion(labels.numpy(), hits, 2))
 
 
 def _trained(
@@ -223,21 +167,7 @@ def _trained(
     """`measured_on` says in words what the figures are worth."""
     shown = {"measured_on": "held-out groups" if held_out else "the training set", "held_out": sorted(held_out)}
     return Trained(
-        state_dict=fitted.state_dict,
-        mean=tuple(float(value) for value in scale.mean),
-        std=tuple(float(value) for value in scale.std),
+        state_dict=fitted.state_dict, mean=tuple(float(value) for value in scale.mean),
+        std=tuple(float(value) for value in scale.std), history=tuple(map(dict, fitted.history)),
         metrics=figures | shown | {"seed": config.seed, "step": fitted.step, "steps": fitted.steps},
-    )
-
-
-@contextmanager
-def _seeded(config: TrainConfig) -> Iterator[None]:
-    """Torch's generator and thread count for the length of a training, put back after it."""
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        torch.set_num_threads(config.threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+    )  # fmt: skip

@@ -19,7 +19,9 @@ from models.networks.geometry import CHIP_PX, HALO_PX, STRIDE_PX, WINDOW_PX
 from models.registry import SHIPPED, save_card
 from models.training.config import TrainConfig
 from models.training.labels import ChipSet, DetectorSample
-from models.training.train import Trained, train_detector, train_judge
+from models.training.loop import Session
+from models.training.patches import Trained
+from models.training.train import train_detector, train_judge
 from scanner.demo.clouds import days
 from scanner.demo.ground import Ground, make_ground
 from scanner.demo.noise import fractal
@@ -64,9 +66,9 @@ def make_cards(root: Path) -> tuple[ModelCard, ModelCard]:
     samples, chips = _draw()
     click.echo(f"drawn in {time.monotonic() - began:.0f} s; chips of {_counts(chips)}")
     held_out = (str(HELD_OUT_SEED),)
-    detector = train_detector(samples, _DETECTOR_CONFIG, targets=(1,), held_out=held_out, on_step=_say)
+    detector = train_detector(samples, _DETECTOR_CONFIG, targets=(1,), held_out=held_out, session=Session(on_step=_say))
     click.echo(f"detector: {detector.metrics}, {time.monotonic() - began:.0f} s")
-    judge = train_judge(chips, _JUDGE_CONFIG, classes=_KINDS, held_out=held_out, on_step=_say)
+    judge = train_judge(chips, _JUDGE_CONFIG, classes=_KINDS, held_out=held_out, session=Session(on_step=_say))
     click.echo(f"judge: {judge.metrics}, {time.monotonic() - began:.0f} s")
     return (
         save_card(root / DETECTOR, _detector_card(detector), detector.state_dict),

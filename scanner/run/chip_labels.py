@@ -219,8 +219,6 @@ def _refuse_empty(classes: Sequence[str], labels: NDArray[np.int16], masks: NDAr
             raise InputError(
                 f"class {name!r} is empty: no row and no pixel has it; there are {_there(classes, labels)}"
             )
-    if len(classes) < 2:
-        raise InputError(f"one class alone, {', '.join(classes)}: a network learns to tell two or more apart")
 
 
 def _there(classes: Sequence[str], labels: NDArray[np.int16]) -> str:

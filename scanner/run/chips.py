@@ -3,7 +3,6 @@
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,50 +11,24 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from scanner.catalog.search import SceneQuery, search
 from scanner.composite.build import build_composite
 from scanner.composite.request import CompositeRequest
-from scanner.detection.detect import reflectance_of
-from scanner.errors import CatalogError
-from scanner.run.plan import SNAP_PX, search_area
+from scanner.run.plan import SNAP_PX
 from scanner.run.progress import LOGGER
 from scanner.store.composite import read_window
 from scanner.types import Fault, Scene
 from tiling import Tile, TileId, Window, frame_of, lonlat, northing
 
-__all__ = ["ChipSource", "composite_at", "lonlat_box", "reflectance_at"]
+__all__ = ["composite_at", "lonlat_box"]
 
 ROOM_PX = 12
 """Windows are snapped to 60 m pixels; a margin of two holds the one that a chip's edge cuts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChipSource:
-    """Which scenes make the composites."""
-
-    query: SceneQuery
-    """Catalogue, level and dates; its area is replaced by each window's."""
-    bands: tuple[str, ...]
-    """Band names in the order wanted."""
 
 
 def lonlat_box(zone: int, window: Window) -> BaseGeometry:
     """A window's outline in degrees, its edges followed in steps."""
     ring = shapely.segmentize(frame_of(zone, window), 1000.0)
     return shapely.transform(ring, lambda xy: np.column_stack(lonlat(zone, xy[:, 0], xy[:, 1])))
-
-
-def reflectance_at(source: ChipSource, zone: int, window: Window) -> tuple[NDArray[np.float32], tuple[Scene, ...]]:
-    """Composite reflectance (band, y, x) of a window of zone pixels, NaN where nothing was clear, and its scenes.
-
-    Raises:
-        CatalogError: no scene of the dates covers it.
-    """
-    scenes = search(replace(source.query, aoi=search_area(lonlat_box(zone, window))))
-    if not scenes:
-        raise CatalogError(f"no scenes over {window} of zone {zone} in {source.query.catalog}; check the dates")
-    stored, _ = composite_at(scenes, source.bands, zone, window)
-    return reflectance_of(stored), scenes
 
 
 def composite_at(

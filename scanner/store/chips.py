@@ -22,7 +22,7 @@ from scanner.errors import FolderError, InputError
 from scanner.store.layout import write_atomic
 from scanner.types import NODATA, OFFSET_DN, Fault
 
-__all__ = ["Chips", "Part", "chips_identity", "read_chips", "read_part", "write_chips", "write_part"]
+__all__ = ["Chips", "Part", "chips_identity", "chips_nbytes", "read_chips", "read_part", "write_chips", "write_part"]
 
 KIND = "minescan-chips"
 VERSION = 1
@@ -179,6 +179,16 @@ def _write_array(group: Any, name: str, values: NDArray[Any], attributes: Mappin
         dimension_names=axes.get(name, ("chip",)),
     )  # fmt: skip
     array[:] = values
+
+
+def chips_nbytes(path: Path) -> int:
+    """What a set takes in memory; 0 where none lies."""
+    import zarr  # noqa: PLC0415
+
+    if _attributes(path) is None:
+        return 0
+    group: Any = zarr.open_group(path, mode="r", zarr_format=3)
+    return sum(int(group[name].nbytes) for name in ("reflectance", "mask") if name in group)
 
 
 def read_chips(path: Path) -> Chips:

@@ -10,9 +10,10 @@ from models.infer import open_model
 from models.training.augment import blend, relight, turn
 from models.training.config import TrainConfig
 from models.training.crops import draw_crop, ground_of, on_lattice
-from models.training.labels import LEFT_OUT, ChipSet, DetectorSample, cell_labels, cells_fitting, centred, core_of
-from models.training.loop import balanced_loss
-from models.training.train import train_detector, train_detector_on_chips, train_judge
+from models.training.labels import LEFT_OUT, ChipSet, DetectorSample, cell_labels, cells_fitting, core_of
+from models.training.loop import Session
+from models.training.losses import make_loss
+from models.training.train import train_detector, train_judge
 
 STILL = TrainConfig(gain=0, band_gain=0, offset=0, blend=0, near_target=0)
 
@@ -124,17 +125,30 @@ def test_classes_weigh_the_same():
     logits = torch.tensor([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [9.0, 0.0]])
     labels = torch.tensor([0, 0, 0, 1, LEFT_OUT])
     right, wrong = np.log1p(np.exp(-2)), np.log1p(np.exp(2))
-    assert float(balanced_loss(logits, labels)) == pytest.approx((right + wrong) / 2)
-    assert float(balanced_loss(logits, labels, balance=0)) == pytest.approx((3 * right + wrong) / 4)
-    assert float(balanced_loss(logits, torch.full((5,), LEFT_OUT))) == 0
+
+    def loss(**config) -> float:
+        return float(make_loss(TrainConfig(**config), 2)(logits, labels))
+
+    assert loss() == pytest.approx((right + wrong) / 2)
+    assert loss(balance=0) == pytest.approx((3 * right + wrong) / 4)
+    assert loss(class_weights=(1.0, 3.0)) == pytest.approx((right + 3 * wrong) / 4)
+    p = 1 / (1 + np.exp(-2))
+    assert loss(loss="focal", gamma=2.0) == pytest.approx(((1 - p) ** 2 * right + p**2 * wrong) / 2)
+    assert loss(loss="focal", gamma=0.0) == pytest.approx(loss())
+    assert float(make_loss(TrainConfig(), 2)(logits, torch.full((5,), LEFT_OUT))) == 0
+    with pytest.raises(ValueError, match="expected one of: cross-entropy, focal"):
+        loss(loss="hinge")
+    with pytest.raises(ValueError, match="one a class"):
+        loss(class_weights=(1.0,))
 
 
 def test_detector_learns_the_bright_square(samples):
     config = dataclasses.replace(STILL, steps=30, rate=3e-3, check_every=15, crop_cells=3, average=0.5)
     steps = []
     trained = train_detector(
-        samples, config, targets={10}, held_out={"c"}, on_step=lambda step, total, _loss: steps.append((step, total))
-    )
+        samples, config, targets={10}, held_out={"c"},
+        session=Session(on_step=lambda step, total, _loss: steps.append((step, total))),
+    )  # fmt: skip
     assert trained.metrics["held_out"] == ["c"]
     assert trained.metrics["measured_on"] == "held-out groups"
     assert steps[:2] == [(1, 30), (2, 30)]
@@ -184,7 +198,20 @@ def test_nothing_to_learn_is_said(samples):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"steps": 0}, {"average": 1.0}, {"blend": 1.5}, {"gain": -1}, {"positive_share": 0}]
+    "changes",
+    [
+        {"steps": 0},
+        {"average": 1.0},
+        {"blend": 1.5},
+        {"gain": -1},
+        {"positive_share": 0},
+        {"epochs": 0},
+        {"optimizer": "sgd"},
+        {"schedule": "step"},
+        {"class_weights": (1.0, 0.0)},
+        {"zoom": 1.0},
+        {"shear": 60.0},
+    ],
 )
 def test_configs_that_cannot_train(changes):
     with pytest.raises(ValueError, match="must"):
@@ -206,22 +233,9 @@ def test_judge_learns_three_grey_levels():
     assert np.sum(trained.metrics["confusion"]) == 6
     again = train_judge(make_chips(25, 3), dataclasses.replace(config, steps=2))
     assert again.state_dict["dense.weight"].shape == (1024, 2304)
+    assert [row["step"] for row in trained.history] == [10, 20]
 
 
 def test_judge_needs_every_class():
     with pytest.raises(ValueError, match="of class no_ore"):
         train_judge(make_chips(21, 2), STILL)
-
-
-def test_detector_learns_from_the_papers_chips():
-    config = dataclasses.replace(STILL, steps=16, batch=2, rate=3e-3, average=0.5)
-    trained = train_detector_on_chips(make_chips(201, 2, 8), config)
-    assert trained.metrics["accuracy"] == 1
-
-
-def test_chips_keep_their_centre():
-    chip = np.arange(25.0, dtype=np.float32).reshape(1, 5, 5)
-    np.testing.assert_array_equal(centred(chip, 3)[0], chip[0, 1:4, 1:4])
-    wide = centred(chip, 7)
-    np.testing.assert_array_equal(wide[0, 1:6, 1:6], chip[0])
-    assert np.isnan(wide).sum() == 49 - 25

@@ -1,6 +1,10 @@
 """Recipes: read, refused, and trained through the catalogue and the compositor."""
 
 import csv
+import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +16,10 @@ from scanner.demo.region import make_region
 from scanner.demo.sites import RegionSpec
 from scanner.demo.truth import impact_points, labels
 from scanner.errors import InputError
+from scanner.run.chip_config import ChipsConfig
+from scanner.run.chip_set import make_chips
 from scanner.run.recipe import read_recipe
-from scanner.run.training import train
+from scanner.run.training import Options, train
 from tiling import Window, affine_of
 
 HEAD = """
@@ -68,13 +74,13 @@ dates = "{region.dates}"
 group = "west"
 """,
     )
-    lines = list(train(recipe, tmp_path / "card"))
+    lines = list(train(recipe, Options(out=tmp_path / "card")))
     assert any("sha256" in line for line in lines)
     detector = load(tmp_path / "card")
     assert detector.card.bands == ("B02", "B04", "B08", "B11")
     assert detector.card.metrics["step"] == 3
     assert detector.score_core(np.full((4, 27 + 188, 27 + 188), 0.2, np.float32)).shape == (2, 1, 1)
-    again = list(train(recipe, tmp_path / "again"))
+    again = list(train(recipe, Options(out=tmp_path / "again")))
     assert [line.split("sha256")[-1] for line in again][1] == [line.split("sha256")[-1] for line in lines][1]
 
 
@@ -88,9 +94,10 @@ def test_an_impact_card_from_points(region, tmp_path):
     recipe = write_recipe(
         region,
         f"""
-held_out_share = 0.0
 [train]
 steps = 2
+[split]
+kind = "none"
 [[points]]
 file = "points.csv"
 column = "kind"
@@ -102,7 +109,7 @@ nothing = "no_ore"
 """,
         "impact",
     )
-    list(train(recipe, tmp_path / "judge"))
+    list(train(recipe, Options(out=tmp_path / "judge")))
     judge = load(tmp_path / "judge")
     assert judge.card.classes == ("high_impact", "low_impact", "no_ore")
     scores = judge.score(np.full((1, 4, 21, 21), 0.2, np.float32))
@@ -121,6 +128,11 @@ RASTER = 'targets = [1]\n[[rasters]]\nlabels = "l.tif"\ngroup = "g"\n'
         (RASTER + 'dates = "2020-02-01/2020-01-01"', "--dates"),
         (RASTER + 'dates = "2020-01-01/2020-01-02"\n[train]\nsteps = 0', "steps"),
         ("bands = 3", "overwrite"),
+        ('[chips]\nfile = "c.zarr"\n[split]\nkind = "twice"', "kind 'twice'"),
+        ('[chips]\nfile = "c.zarr"\n[split]\nsize = 3', "unknown key 'size'"),
+        ('[chips]\nfile = "c.zarr"\n[train]\nloss = 3\nepoch = 2', "unknown key 'epoch'"),
+        ('[chips]\nbands = "c.zarr"', "file is missing"),
+        (RASTER.replace("[[", '[chips]\nfile = "c.zarr"\n[[') + 'dates = "2020-01-01/2020-01-02"', "either"),
     ],
 )
 def test_recipes_that_cannot_be_followed_are_refused_in_one_line(tmp_path, text, said):
@@ -137,5 +149,143 @@ def test_a_label_raster_that_is_none_is_refused(region, tmp_path):
         region, f'targets = [7]\n[[rasters]]\nlabels = "bad.tif"\ndates = "{region.dates}"\ngroup = "g"'
     )
     with pytest.raises(InputError, match=r"bad\.tif"):
-        list(train(recipe, tmp_path / "card"))
+        list(train(recipe, Options(out=tmp_path / "card")))
     assert not (tmp_path / "card").exists()
+
+
+@pytest.fixture(scope="module")
+def chips(region) -> Path:
+    """Chips with masks over the western granule's labels."""
+    write_labels(region)
+    config = ChipsConfig(
+        out=region.folder / "chips.zarr", labels=region.folder / "labels.tif", classes={"0": "not_mine", "7": "mine"},
+        size_px=32, dates=(region.dates,), catalog=str(region.items), bands=("B02", "B04", "B08", "B11"),
+    )  # fmt: skip
+    make_chips(config)
+    return config.out
+
+
+SEGMENTER = """
+network = "unet"
+arguments = {{ width = 4, depth = 2 }}
+window_px = 32
+[chips]
+file = "chips.zarr"
+[split]
+kind = "{kind}"
+by = "block"
+block = 0.004
+repeats = 2
+[train]
+epochs = 3
+batch = 8
+rate = 1e-2
+loss = "focal"
+average = 0.5
+threads = 1
+"""
+
+
+@pytest.mark.usefixtures("chips")
+def test_a_segmenter_from_chips_with_figures_and_curves(region, tmp_path):
+    recipe = write_recipe(region, SEGMENTER.format(kind="repeated"))
+    list(train(recipe, Options(out=tmp_path / "card")))
+    card = load(tmp_path / "card").card
+    assert (card.mode, card.output, card.window_px, card.stride_px, card.halo_px) == ("window", "pixels", 32, 16, 8)
+    assert set(card.metrics["trainings"]) == {"repeat-1", "repeat-2"}
+    assert set(card.metrics["spread"]) == {"accuracy", "precision", "recall", "f1"}
+    history = json.loads((tmp_path / "card" / "history.json").read_text())
+    assert list(history) == ["repeat-1", "repeat-2", "everything"]
+    assert (tmp_path / "card" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "card" / "confusion.png").read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "card" / ".training").exists()
+    finer = recipe.with_name("finer.toml")
+    text = SEGMENTER.format(kind="none").replace("epochs = 3", "epochs = 1")
+    finer.write_text(HEAD.format(task="detector").replace('"B11"', '"B02"').replace('["B02",', "[") + text)
+    list(train(finer, Options(out=tmp_path / "finer", begin_from=str(tmp_path / "card"))))
+    begun = load(tmp_path / "finer").card
+    assert begun.bands == ("B04", "B08", "B02")
+    assert begun.mean == (card.mean[1], card.mean[2], card.mean[0])
+
+
+@pytest.mark.usefixtures("chips")
+def test_killed_and_resumed_gives_the_same_weights(region, tmp_path):
+    """Killed for good at its fifth step, begun again: card, history and weights as if nothing had happened."""
+    recipe = write_recipe(region, SEGMENTER.format(kind="once"))
+    list(train(recipe, Options(out=tmp_path / "whole")))
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from models.training import checkpoint\n"
+        "from scanner.run.training import Options, train\n"
+        "keep = checkpoint.Keeper.keep\n"
+        "def dying(self, state):\n"
+        "    keep(self, state)\n"
+        "    state.numbers['step'] == 5 and os.kill(os.getpid(), signal.SIGKILL)\n"
+        "checkpoint.Keeper.keep = dying\n"
+        "list(train(Path(sys.argv[1]), Options(out=Path(sys.argv[2]), keep_every_s=0.0)))\n"
+    )
+    out = tmp_path / "killed"
+    done = subprocess.run([sys.executable, "-c", code, recipe, out], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [path.name for path in (out / ".training").glob("*.safetensors")] == ["once.safetensors"]
+    other = write_recipe(region, SEGMENTER.format(kind="once").replace("1e-2", "1e-3"))
+    with pytest.raises(InputError, match="another recipe"):
+        list(train(other, Options(out=out)))
+    list(train(write_recipe(region, SEGMENTER.format(kind="once")), Options(out=out)))
+    for name in ("weights.safetensors", "card.json", "history.json"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_rasters_teach_other_networks_too(region, tmp_path):
+    write_labels(region)
+    recipe = write_recipe(
+        region,
+        f"""
+targets = [7]
+network = "balaniuk-impact"
+arguments = {{ chip_px = 24 }}
+window_px = 24
+stride_px = 12
+[split]
+by = "block"
+block = 0.01
+[train]
+steps = 2
+[[rasters]]
+labels = "labels.tif"
+dates = "{region.dates}"
+group = "west"
+""",
+    )
+    list(train(recipe, Options(out=tmp_path / "card")))
+    card = load(tmp_path / "card").card
+    assert (card.output, card.halo_px, card.classes) == ("cells", 6, ("not_mine", "mine"))
+    assert card.metrics["samples_beside"] > 0
+
+
+@pytest.mark.usefixtures("chips")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("window_px = 32", "window_px = 64"), "--size 64"),
+        (("window_px = 32", "window_px = 30\nstride_px = 10"), "takes no squares of 30 px"),
+        (("window_px = 32", ""), "window_px is missing"),
+        (("window_px = 32", "window_px = 32\nstride_px = 5"), "must be even"),
+        (('"unet"', '"net"'), "no network 'net'"),
+        (("depth = 2", "deep = 2"), "no argument 'deep'"),
+        (('"B11"', '"B12"'), "no B12"),
+        (('"focal"', '"hinge"'), "no loss 'hinge'"),
+        (('level = "l2a"', 'level = "l1c"'), "of level l2a"),
+        (("[chips]", 'classes = ["pond", "mine"]\n[chips]'), "no class 'pond'"),
+        (("chips.zarr", "nothing.zarr"), "no set of chips"),
+        (('kind = "once"', 'kind = "once"\nheld_out = ["x"]'), "'x' is no block"),
+    ],
+)
+def test_recipes_that_do_not_fit_their_chips_are_one_line(region, tmp_path, change, said):
+    recipe = region.folder / "wrong.toml"
+    recipe.write_text((HEAD.format(task="detector") + SEGMENTER.format(kind="once")).replace(*change))
+    with pytest.raises((InputError, ValueError), match=said) as refused:
+        list(train(recipe, Options(out=tmp_path / "card")))
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "card" / "card.json").exists()
