@@ -39,7 +39,12 @@ SCAN_OPTIONS = (
     click.option("--detector", help="A card's name or folder; see `minescan models list`."),
     click.option("--impact", help="A card's name or folder, or none  [the detector's partner]."),
     click.option("--threshold", type=float, help="Score above which a cell is a hit  [the card's]."),
-    click.option("--isolation", is_flag=True, default=None, help="Ask more of hits far from others, as the card says."),
+    click.option("--delineate", help="A segmenter's card: it draws each candidate's outline  [none]."),
+    click.option(
+        "--isolation/--no-isolation",
+        default=None,
+        help="Ask more of hits far from others  [where the card has the rule].",
+    ),
     click.option("--keep-composites", type=click.Choice(["all", "hits", "none"]), help="Composites to keep  [all]."),
     click.option("--join-distance", type=float, help="Metres within which hits are one candidate  [400]."),
     click.option("--chunk", help="auto, or the edge of a chunk in pixels  [auto]."),

@@ -70,8 +70,10 @@ class ScanConfig:
     """A card's name or folder; by default the detector's partner; `none` for none."""
     threshold: float | None = None
     """Score above which a cell is a hit; by default the card's."""
-    isolation: bool = False
-    """Hold a hit far from its neighbours to the card's higher threshold."""
+    delineate: str | None = None
+    """Name or folder of a segmenter's card that draws each candidate's outline; by default the cells are it."""
+    isolation: bool = True
+    """Hold a hit far from its neighbours to the higher threshold, where the detector's card has that rule."""
     keep_composites: Literal["all", "hits", "none"] = "all"
     """Which tiles' composites stay on disk."""
     join_distance: float | None = None
@@ -96,7 +98,7 @@ class ScanConfig:
         self._of_type("out", self.out, str | Path)
         for name in ("detector", "catalog", "cluster"):
             self._of_type(name, getattr(self, name), str)
-        for name in ("collection", "impact"):
+        for name in ("collection", "impact", "delineate"):
             self._of_type(name, getattr(self, name), str | None)
         for name in ("workers", "max_bytes"):
             self._of_type(name, getattr(self, name), int | None)

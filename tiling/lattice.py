@@ -208,6 +208,15 @@ class Lattice:
         squares: Geometries = shapely.box(*edges)
         return squares
 
+    def edges_px(self, cells: CellRange, rows: Ints, columns: Ints) -> Ints:
+        """(cell, 4): x0, y0, x1, y1 of the pixels of these cells, rounded outward to whole ones."""
+        s, f = self.stride_px, self.finer
+        west, south = cells.column0 + columns, cells.row1 - 1 - rows
+        x0, x1 = west * s // f, -(-(west + 1) * s // f)
+        y0, y1 = self.anchor_y + -(south + 1) * s // f, self.anchor_y - south * s // f
+        edges: Ints = np.column_stack([x0, y0, x1, y1])
+        return edges
+
     def polygon(self, cell: CellId) -> BaseGeometry:
         """The cell clipped to its zone's ground, in lon and lat within [-180, 180].
 

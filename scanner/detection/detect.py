@@ -1,46 +1,22 @@
-"""Reflectance in, probabilities, coverage and hits out: one tile, chunk by chunk."""
+"""Reflectance in, probabilities, coverage and hits out: one tile of a classifier, chunk by chunk."""
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models import Detector, Judge, ModelCard
+from models import Detector, Judge
 from scanner.detection.cells import median_looks, observed_cells
+from scanner.detection.found import UNJUDGED, Found, Reader, read_ahead
+from scanner.detection.reach import core_reach_px
 from scanner.types import OFFSET_DN
 from tiling import CellRange, Chunk, Lattice, TileId, Window
 
-__all__ = ["UNJUDGED", "Asked", "Detections", "Found", "Reader", "detect_tile", "reflectance_of"]
-
-UNJUDGED = 65535
-"""Value of the coverage grid outside the area of interest or the zone."""
+__all__ = ["Asked", "Detections", "detect_tile", "impacts_at", "reflectance_of"]
 
 Slices = tuple[slice, slice]
 """Rows and columns of a grid."""
-
-Stored = tuple[NDArray[np.uint16], NDArray[np.uint16]]
-"""Composite (band, y, x) and clear looks (y, x)."""
-
-Reader = Callable[[Window], Stored]
-"""A window of zone pixels in; composite (band, y, x) and clear looks (y, x) out."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """One cell whose score is above the threshold."""
-
-    row: int
-    """Row in the tile's grid, 0 the northernmost."""
-    column: int
-    """Column in the tile's grid."""
-    score: float
-    """Probability of the target class."""
-    impact: tuple[float, ...]
-    """Probabilities of the judge's classes; empty without a judge."""
-    observed: bool
-    """False where too little of the cell's window was seen for the score to count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +29,7 @@ class Detections:
     """(row, column): median clear looks over the cell's own pixels; UNJUDGED where not judged."""
     observed: NDArray[np.bool_]
     """(row, column)."""
-    found: tuple[Found, ...]
+    found: Found
     """Cells above the threshold, north to south, west to east."""
 
 
@@ -79,19 +55,16 @@ class Asked:
     chunks: tuple[Chunk, ...]
     """Their cores together are the tile's cells."""
 
-    def parts(self, halo_px: int) -> Iterator[tuple[Slices, Window]]:
+    def parts(self, reach_px: int) -> Iterator[tuple[Slices, Window]]:
         """Rows, columns and window to read of each chunk, shrunk to the box of its judged cells."""
         for chunk in self.chunks:
             rows, columns = chunk.cells.slices_in(self.cells)
             box = self.judged[rows, columns]
             if not box.any():
                 continue
-            ys, xs = np.flatnonzero(box.any(axis=1)).tolist(), np.flatnonzero(box.any(axis=0)).tolist()
-            shrunk = CellRange(
-                column0=chunk.cells.column0 + xs[0], column1=chunk.cells.column0 + xs[-1] + 1,
-                row0=chunk.cells.row1 - ys[-1] - 1, row1=chunk.cells.row1 - ys[0],
-            )  # fmt: skip
-            yield shrunk.slices_in(self.cells), shrunk.window(self.lattice).buffer(halo_px)
+            ys, xs = (np.flatnonzero(box.any(axis=axis)).tolist() for axis in (1, 0))
+            shrunk = chunk.cells.part(slice(ys[0], ys[-1] + 1), slice(xs[0], xs[-1] + 1))
+            yield shrunk.slices_in(self.cells), shrunk.window(self.lattice).buffer(reach_px)
 
 
 def detect_tile(asked: Asked, read: Reader, detector: Detector, judge: Judge | None, threshold: float) -> Detections:
@@ -105,11 +78,13 @@ def detect_tile(asked: Asked, read: Reader, detector: Detector, judge: Judge | N
         threshold: score above which a cell is a hit.
     """
     card = detector.card
+    reach_px = core_reach_px(card, judge.card if judge else None)
     probabilities = np.full((len(card.classes), *asked.judged.shape), np.nan, np.float32)
     looks = np.full(asked.judged.shape, UNJUDGED, np.uint16)
     observed = np.zeros(asked.judged.shape, bool)
     found: list[Found] = []
-    for (rows, columns), (composite, clear) in _read_ahead(list(asked.parts(card.halo_px)), read):
+    for (rows, columns), (wide, wide_clear) in read_ahead(list(asked.parts(reach_px)), read):
+        composite, clear = (_inner(grid, reach_px - card.halo_px) for grid in (wide, wide_clear))
         here = asked.judged[rows, columns]
         looks[rows, columns] = np.where(here, median_looks(clear, card), UNJUDGED)
         if not composite.any():
@@ -119,36 +94,41 @@ def detect_tile(asked: Asked, read: Reader, detector: Detector, judge: Judge | N
         probabilities[:, rows, columns] = np.where(seen, scores, np.nan)
         observed[rows, columns] = seen
         above = np.argwhere((scores[-1] > threshold) & here)
-        impacts = _impacts(judge, composite, above, card)
-        found += [
+        y, x = above.T
+        found.append(
             Found(
-                row=rows.start + row, column=columns.start + column, score=float(scores[-1, row, column]),
-                impact=impact, observed=bool(seen[row, column]),
+                rows=rows.start + y, columns=columns.start + x, scores=scores[-1, y, x],
+                impacts=impacts_at(judge, wide, above * card.stride_px + reach_px, card.stride_px, card.bands),
+                looks=looks[rows, columns][y, x], observed=seen[y, x],
             )
-            for (row, column), impact in zip(above.tolist(), impacts, strict=True)
-        ]  # fmt: skip
-    found.sort(key=lambda item: (item.row, item.column))
-    return Detections(probabilities=probabilities, looks=looks, observed=observed, found=tuple(found))
+        )  # fmt: skip
+    return Detections(probabilities=probabilities, looks=looks, observed=observed, found=Found.together(found))
 
 
-def _read_ahead(parts: Sequence[tuple[Slices, Window]], read: Reader) -> Iterator[tuple[Slices, Stored]]:
-    """Each part with its pixels, the next one's being read meanwhile: two are held at most."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
-        coming = [pool.submit(read, window) for _, window in parts[:1]]
-        for number, (place, _) in enumerate(parts):
-            pixels = coming.pop().result()
-            coming += [pool.submit(read, window) for _, window in parts[number + 1 : number + 2]]
-            yield place, pixels
+def _inner(grid: NDArray[np.uint16], edge_px: int) -> NDArray[np.uint16]:
+    """Without so many pixels on every side."""
+    if not edge_px:
+        return grid
+    return np.ascontiguousarray(grid[..., edge_px:-edge_px, edge_px:-edge_px])
 
 
-def _impacts(
-    judge: Judge | None, composite: NDArray[np.uint16], above: NDArray[np.int64], card: ModelCard
-) -> list[tuple[float, ...]]:
-    """Judge probabilities of each hit from the pixels around its cell's centre."""
-    if judge is None or not len(above):
-        return [()] * len(above)
+def impacts_at(
+    judge: Judge | None, composite: NDArray[np.uint16], corners: NDArray[np.int64], cell_px: int, bands: tuple[str, ...]
+) -> NDArray[np.float32]:
+    """(cell, class): the judge's probabilities from the pixels round the middle of each cell; no class without one.
+
+    Args:
+        judge: or None.
+        composite: (band, y, x).
+        corners: (cell, 2): row and column of each cell's north-western pixel in it.
+        cell_px: their edge.
+        bands: of the composite.
+    """
+    if judge is None:
+        return np.zeros((len(corners), 0), np.float32)
+    if not len(corners):
+        return np.zeros((0, len(judge.card.classes)), np.float32)
     size = judge.card.window_px
-    order = [card.bands.index(band) for band in judge.card.bands]
-    corners = above * card.stride_px + card.halo_px + (card.stride_px - size) // 2
-    chips = np.stack([composite[:, y : y + size, x : x + size][order] for y, x in corners.tolist()])
-    return [tuple(float(value) for value in row) for row in judge.score(chips)]
+    order = [bands.index(band) for band in judge.card.bands]
+    first = corners + (cell_px - size) // 2
+    return judge.score(np.stack([composite[:, y : y + size, x : x + size][order] for y, x in first.tolist()]))

@@ -7,10 +7,22 @@ from typing import Literal, get_args
 
 from shapely.geometry.base import BaseGeometry
 
-__all__ = ["VERDICTS", "Candidate", "Hit", "Impact", "Isolation", "Provenance", "Registered", "Verdict", "Whereabouts"]
+__all__ = [
+    "VERDICTS",
+    "Candidate",
+    "Hit",
+    "Impact",
+    "Isolation",
+    "Outline",
+    "Provenance",
+    "Registered",
+    "Verdict",
+    "Whereabouts",
+]
 
 Verdict = Literal["accepted", "no_ore", "below_isolated_threshold", "unobserved", "reviewed_false"]
 Impact = Literal["high", "low", "unknown"]
+Outline = Literal["cells", "delineated"]
 Whereabouts = Literal["inside", "near", "outside"]
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -22,7 +34,7 @@ class Hit:
     """One cell with a verdict."""
 
     cell: str
-    """Cell id, as `32633-27-02168-20933`."""
+    """Cell id, as `32633-27-02168-20933`; of an output pixel where a segmenter found it."""
     tile: str
     """Id of the tile that owns the cell."""
     lon: float
@@ -81,6 +93,8 @@ class Provenance:
     """Of the detector's weights."""
     impact_sha256: str = ""
     """Of the judge's weights; empty without one."""
+    delineator_sha256: str = ""
+    """Of the delineator's weights; empty without one."""
     threshold: float = math.nan
     """Score at which a cell is a hit."""
 
@@ -121,6 +135,10 @@ class Candidate:
     """Mean over its cells; NaN without a judge."""
     area_m2: float
     """Geodesic area of the polygon, 0.1 m2."""
+    cells_area_m2: float
+    """Geodesic area of its cells, 0.1 m2: the same, unless the outline was delineated."""
+    outline: Outline = "cells"
+    """Whether the polygon is the union of its cells, or what a segmenter drew in and around them."""
     cells: int
     """How many accepted cells."""
     clear_looks: int
@@ -134,7 +152,7 @@ class Candidate:
     tile: str
     """Id of the tile that owns the point."""
     polygon: BaseGeometry
-    """Union of its cells, degrees lon, lat, split at the antimeridian."""
+    """Union of its cells, or its outline: degrees lon, lat, split at the antimeridian."""
     cell_ids: tuple[str, ...]
     """Its cells, best first (score, then id)."""
     scenes: tuple[str, ...] = ()

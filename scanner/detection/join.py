@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import geopandas as gpd
@@ -26,7 +26,10 @@ DISTANCE_M = 400.0
 """For cells of 270 m: corner to corner they are 382 m apart, also where two zones' cells touch askew; the next, 540."""
 
 PAIRS = 4_000_000
-"""Near pairs held at once, 24 bytes each."""
+"""Pairs of cubes held at once, 24 bytes each."""
+
+MOST_NEIGHBOURS = 125
+"""Cubes at most two apart from one on each axis, itself included."""
 
 CELL_COLUMNS = (
     "cell",
@@ -45,9 +48,9 @@ CELL_COLUMNS = (
 Floats = npt.NDArray[np.float64]
 
 
-def joining_distance_m(stride_px: int) -> float:
-    """The default distance for cells of another size: 400 m at 27 pixels, in proportion."""
-    return DISTANCE_M * stride_px / 27
+def joining_distance_m(edge_m: float) -> float:
+    """The default distance for cells of another edge: 400 m at 270 m, in proportion."""
+    return DISTANCE_M * edge_m / 270
 
 
 def join(
@@ -120,18 +123,59 @@ def _groups(hits: Sequence[Hit], distance_m: float) -> list[list[Hit]]:
 
 
 def _labels(centres: Floats, distance_m: float) -> npt.NDArray[np.intp]:
-    """One number per connected component. Pairs are listed a bounded number at a time, whatever the distance."""
-    labels = np.arange(len(centres))
+    """One number per connected component.
+
+    Centres in one cube whose diagonal is the distance are all near each other, so cubes are linked, not centres: a
+    scar of a hundred thousand pixels has fewer cubes than it has pixels, and no pair inside one is ever listed. First
+    by one centre of each, then, where that leaves two neighbouring cubes apart, by all their centres.
+    """
     if not len(centres):
-        return labels
-    tree, reach_m = cKDTree(centres), np.nextafter(distance_m, 0)
-    counts = np.cumsum(tree.query_ball_point(centres, reach_m, return_length=True))
-    for rows in np.split(labels, np.flatnonzero(np.diff(counts // PAIRS)) + 1):
-        pairs = cKDTree(centres[rows]).sparse_distance_matrix(tree, reach_m, output_type="ndarray")
-        ends = labels[rows[pairs["i"]]], labels[pairs["j"]]
-        links = coo_array((np.ones(len(pairs), dtype=bool), ends), shape=(len(centres), len(centres)))
-        labels = connected_components(links, directed=False)[1][labels]
-    return labels
+        return np.zeros(0, np.intp)
+    edge_m = distance_m / math.sqrt(3) * (1 - 1e-6)
+    places = np.floor((centres - centres.min(axis=0)) / edge_m)
+    cubes, first, cube_of = np.unique(places, axis=0, return_index=True, return_inverse=True)
+    held = np.bincount(cube_of)
+    members = np.split(np.argsort(cube_of, kind="stable"), np.cumsum(held)[:-1])
+    links = coo_array((len(cubes), len(cubes)), dtype=bool)
+    for ends in _neighbours(cubes):
+        near = np.linalg.norm(centres[first[ends[:, 0]]] - centres[first[ends[:, 1]]], axis=1) < distance_m
+        links = _joined(links, ends[near])
+    ours = connected_components(links, directed=False)[1]
+    for ends in _neighbours(cubes):
+        several = (held[ends] > 1).any(axis=1)  # of cubes with one centre each the question is answered
+        apart = ends[several & (ours[ends[:, 0]] != ours[ends[:, 1]])]
+        links = _joined(links, apart[_near(centres, members, apart, distance_m)])
+    return np.asarray(connected_components(links, directed=False)[1][cube_of])
+
+
+def _neighbours(cubes: Floats) -> Iterator[npt.NDArray[np.intp]]:
+    """Pairs of cubes that may hold near centres, a bounded number at a time: at most two cubes apart on each axis."""
+    tree = cKDTree(cubes)
+    step = max(PAIRS // MOST_NEIGHBOURS, 1)
+    for start in range(0, len(cubes), step):
+        rows = np.arange(start, min(start + step, len(cubes)))
+        pairs = cKDTree(cubes[rows]).sparse_distance_matrix(tree, 2, p=math.inf, output_type="ndarray")
+        ends = np.column_stack([rows[pairs["i"]], pairs["j"]])
+        yield ends[ends[:, 0] < ends[:, 1]]
+
+
+def _near(
+    centres: Floats, members: Sequence[npt.NDArray[np.intp]], ends: npt.NDArray[np.intp], distance_m: float
+) -> list[bool]:
+    """Whether any centre of one cube is nearer than the distance to any of the other."""
+    trees: dict[int, cKDTree] = {}
+    near = []
+    for one, other in ends.tolist():
+        if one not in trees:
+            trees[one] = cKDTree(centres[members[one]])
+        distances, _ = trees[one].query(centres[members[other]], distance_upper_bound=distance_m)
+        near.append(bool((distances < distance_m).any()))
+    return near
+
+
+def _joined(links: coo_array, ends: npt.NDArray[np.intp]) -> coo_array:
+    new = coo_array((np.ones(len(ends), dtype=bool), tuple(ends.T)), shape=links.shape)
+    return coo_array(links + new)
 
 
 def _candidate(hits: Sequence[Hit], provenance: Provenance, *, isolated: bool) -> Candidate:
@@ -139,6 +183,7 @@ def _candidate(hits: Sequence[Hit], provenance: Provenance, *, isolated: bool) -
     best = best_first[0]
     polygon = unite([hit.polygon for hit in hits], best.lon)
     lon, lat = point_inside(polygon)
+    area = round(area_m2(polygon), 1)
     high, low, no_ore = (_mean(getattr(hit, name) for hit in hits) for name in ("impact_high", "impact_low", "no_ore"))
     return Candidate(
         id=f"m-{best.cell}",
@@ -150,7 +195,8 @@ def _candidate(hits: Sequence[Hit], provenance: Provenance, *, isolated: bool) -
         impact_high=high,
         impact_low=low,
         no_ore=no_ore,
-        area_m2=round(area_m2(polygon), 1),
+        area_m2=area,
+        cells_area_m2=area,
         cells=len(hits),
         clear_looks=math.floor(np.median([hit.clear_looks for hit in hits]) + 0.5),
         first_scene=min((hit.first_scene for hit in hits if hit.first_scene), default=""),

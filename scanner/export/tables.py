@@ -28,6 +28,8 @@ KINDS = {
     "impact_low": "float64",
     "no_ore": "float64",
     "area_m2": "float64",
+    "cells_area_m2": "float64",
+    "outline": "str",
     "cells": "int64",
     "clear_looks": "int64",
     "first_scene": "str",
@@ -82,7 +84,7 @@ def _cell(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return f"{value:.{1 if name == 'area_m2' or name.endswith('_distance_m') else 6}f}"
+        return f"{value:.{1 if name.endswith(('area_m2', '_distance_m')) else 6}f}"
     return str(value)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shapely
@@ -14,19 +15,27 @@ from models import ModelCard
 from scanner.composite.request import CompositeRequest, band_gsd
 from scanner.composite.rescue import MARGIN_PX
 from scanner.config import digest_of
+from scanner.detection.delineate import block_px
+from scanner.detection.reach import DELINEATE_PX, reach_px
 from scanner.errors import DetectorError
 from scanner.types import Scene
-from tiling import CellRange, Lattice, Tile, Window, frame_of, judged, lonlat, project_aoi, tiles_meeting
+from tiling import GSD_M, Ground, Lattice, Tile, TileId, Window, frame_of, lonlat, project_aoi, tiles_meeting
 
 __all__ = ["ScanPlan", "Settings", "TilePlan", "make_plan", "needed_windows", "search_area"]
 
 COMPOSITE_VERSION = 1
 """Raised whenever the composite of the same inputs would change."""
-DETECT_VERSION = 1
+DETECT_VERSION = 2
 """Raised whenever the detections of the same inputs would change."""
 
 SEARCH_MARGIN_M = 4000.0
 """Halo, margin and the kilometre around a pixel that the rescue of bare ground looks at, rounded up."""
+
+RESCUE_M = 1500.0
+"""That kilometre and the snapping to whole pixels, where a delineator's reach is longer than the rest."""
+
+PLAN_PX = 32
+"""Edge of the squares by which the ground of a segmenter is planned: a tile's pixels are too many."""
 
 SNAP_PX = 6
 """10 m pixels in one of 60 m: windows begin and end on whole pixels of every band."""
@@ -40,10 +49,14 @@ class Settings:
     """The detector's card."""
     impact: ModelCard | None
     """The judge's card."""
+    delineator: ModelCard | None
+    """The card of the segmenter that draws outlines."""
     detector_folder: str
     """Where the detector's card lies."""
     impact_folder: str | None
     """Where the judge's card lies."""
+    delineator_folder: str | None
+    """Where the delineator's card lies."""
     threshold: float
     """Score above which a cell is a hit."""
     looks: int | None
@@ -55,6 +68,21 @@ class Settings:
     memory_bytes: int
     """What one unit may use."""
 
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Of the composite: the detector's, then what the delineator needs more."""
+        more = self.delineator.bands if self.delineator else ()
+        return tuple(dict.fromkeys([*self.detector.bands, *more]))
+
+    @property
+    def reach_px(self) -> int:
+        """Ground that a cell needs on every side, for its score, its judge and its outline."""
+        return reach_px(self.detector, self.impact, self.delineator)
+
+    def lattice(self, zone: int) -> Lattice:
+        """Of the cells that scores are given for."""
+        return Lattice(zone=zone, stride_px=self.detector.cell_px, finer=self.detector.finer)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TilePlan:
@@ -62,8 +90,6 @@ class TilePlan:
 
     tile: Tile
     """The tile with its margin."""
-    cells: CellRange
-    """The cells it owns."""
     aoi: BaseGeometry
     """The part of the AOI that concerns it, in the zone's UTM metres."""
     judged_cells: int
@@ -93,12 +119,18 @@ class ScanPlan:
         return digest_of([(str(item.tile.id), item.composite_digest, item.detect_digest) for item in self.tiles])
 
 
-def search_area(aoi: BaseGeometry) -> BaseGeometry:
-    """The AOI with room for every halo, in degrees within [-180, 180]; wider in longitude nearer the poles."""
+def search_area(aoi: BaseGeometry, reach_px: int = 0) -> BaseGeometry:
+    """The AOI with room for every halo, in degrees within [-180, 180]; wider in longitude nearer the poles.
+
+    Args:
+        aoi: EPSG:4326.
+        reach_px: ground that a cell needs on every side.
+    """
+    margin_m = max(SEARCH_MARGIN_M, GSD_M * reach_px + RESCUE_M)
     grown = []
     for part in getattr(aoi, "geoms", [aoi]):
         latitude = min(83.5, max(abs(part.bounds[1]), abs(part.bounds[3])))
-        margin = SEARCH_MARGIN_M / 111_000 / float(np.cos(np.radians(latitude)))
+        margin = margin_m / 111_000 / float(np.cos(np.radians(latitude)))
         wide = part.buffer(margin, quad_segs=4)
         grown += [translate(wide, xoff=turn) for turn in (-360, 0, 360)]
     return shapely.union_all(grown).intersection(shapely.box(-180, -90, 180, 90))
@@ -110,18 +142,17 @@ def make_plan(settings: Settings, aoi: BaseGeometry, scenes: Sequence[Scene]) ->
     Args:
         settings: what shapes every unit.
         aoi: EPSG:4326.
-        scenes: what the catalogue gave for `search_area(aoi)`.
+        scenes: what the catalogue gave for `search_area(aoi, settings.reach_px)`.
 
     Raises:
-        DetectorError: a band that the detector needs is in no scene.
+        DetectorError: a band that the detector or the delineator needs is in no scene.
     """
-    card = settings.detector
-    for band in card.bands:
+    for band in settings.bands:
         if scenes and not any(band in scene.assets for scene in scenes):
-            raise DetectorError(
-                f"{card.name} needs {band}, which no scene of the catalogue has; choose another detector"
-            )
-    tiles = tiles_meeting(aoi, stride_px=card.stride_px, halo_px=card.halo_px)
+            wanting = settings.delineator if band not in settings.detector.bands else None
+            name, word = (wanting.name, "delineator") if wanting else (settings.detector.name, "detector")
+            raise DetectorError(f"{name} needs {band}, which no scene of the catalogue has; choose another {word}")
+    tiles = tiles_meeting(aoi, stride_px=settings.detector.cell_px, halo_px=settings.reach_px)
     footprints = shapely.STRtree([scene.footprint for scene in scenes])
     plans = []
     for tile in tiles:
@@ -140,22 +171,36 @@ def _lonlat_box(tile: Tile) -> BaseGeometry:
 
 
 def _tile_plan(tile: Tile, settings: Settings, aoi: BaseGeometry, near: Sequence[Scene]) -> TilePlan:
-    card = settings.detector
-    lattice = Lattice(zone=tile.id.zone, stride_px=card.stride_px)
-    cells = lattice.cells_of(tile.id)
     local = project_aoi(aoi, tile.id.zone, tile.read)
-    mask = judged(lattice, cells, local)
-    windows = needed_windows(cells.window(lattice), mask, card.stride_px, card.halo_px, tile.read)
+    whole, mask, count = _answered(tile.id, settings, local)
+    stride_px = whole.width_px // mask.shape[1]
+    windows = needed_windows(whole, mask, stride_px, settings.reach_px, tile.read)
     scenes = _scenes_of(tile, windows, near)
     request = CompositeRequest(
-        tile=tile, windows=windows, bands=card.bands, scenes=scenes, looks=settings.looks, max_looks=None,
+        tile=tile, windows=windows, bands=settings.bands, scenes=scenes, looks=settings.looks, max_looks=None,
         threads=settings.threads, memory_bytes=settings.memory_bytes,
     )  # fmt: skip
     composite = _composite_digest(request)
+    # Squares say less than pixels do: of a segmenter the very shape of the area counts.
+    shape = mask if settings.detector.output == "cells" else None
+    asked = np.packbits(shape).tobytes().hex() if shape is not None else shapely.normalize(local).wkb_hex
     return TilePlan(
-        tile=tile, cells=cells, aoi=local, judged_cells=int(mask.sum()), request=request,
-        composite_digest=composite, detect_digest=_detect_digest(settings, composite, mask),
+        tile=tile, aoi=local, judged_cells=count, request=request,
+        composite_digest=composite, detect_digest=_detect_digest(settings, composite, asked),
     )  # fmt: skip
+
+
+def _answered(tile: TileId, settings: Settings, local: BaseGeometry) -> tuple[Window, NDArray[np.bool_], int]:
+    """A tile in squares (a classifier's cells, PLAN_PX for pixels): their ground, which are judged; judged cells."""
+    lattice = settings.lattice(tile.zone)
+    cells = lattice.cells_of(tile)
+    if settings.detector.output == "cells":
+        mask = Ground(tile.zone, cells.window(lattice), local).judged(lattice, cells)
+        return cells.window(lattice), mask, int(mask.sum())
+    squares = Lattice(zone=tile.zone, stride_px=PLAN_PX)
+    over = squares.covering(tile.window)
+    mask = Ground(tile.zone, over.window(squares), local).judged(squares, over)
+    return over.window(squares), mask, Ground(tile.zone, tile.window, local).count(lattice, cells)
 
 
 def needed_windows(
@@ -223,7 +268,19 @@ def _composite_digest(request: CompositeRequest) -> str:
     return digest_of(["composite", COMPOSITE_VERSION, shape, scenes, request.looks, request.max_looks])
 
 
-def _detect_digest(settings: Settings, composite: str, mask: NDArray[np.bool_]) -> str:
-    weights = [card.sha256 if card else None for card in (settings.detector, settings.impact)]
-    asked = np.packbits(mask).tobytes().hex()
-    return digest_of(["detect", DETECT_VERSION, composite, weights, settings.threshold, settings.chunk_px, asked])
+def _detect_digest(settings: Settings, composite: str, asked: str) -> str:
+    cards = [_shaping(card) for card in (settings.detector, settings.impact)]
+    drawn = settings.delineator
+    outline = [_shaping(drawn), drawn.threshold, block_px(drawn), DELINEATE_PX] if drawn else None
+    return digest_of(
+        ["detect", DETECT_VERSION, composite, cards, outline, settings.threshold, settings.chunk_px, asked]
+    )
+
+
+def _shaping(card: ModelCard | None) -> list[Any] | None:
+    """What of a card changes its answers: one file of weights may stand behind cards with other steps."""
+    if card is None:
+        return None
+    scaling = (card.scaling, card.mean, card.std)
+    lengths = (card.window_px, card.stride_px, card.halo_px, card.finer)
+    return [card.sha256, sorted(card.arguments.items()), card.mode, card.output, card.bands, lengths, scaling]

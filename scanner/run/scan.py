@@ -119,6 +119,7 @@ def _run_json(prepared: Prepared, began: float) -> dict[str, Any]:
         },
         "detector": json.loads(settings.detector.to_json()),
         "impact": json.loads(settings.impact.to_json()) if settings.impact else None,
+        "delineator": json.loads(settings.delineator.to_json()) if settings.delineator else None,
         "plan": {"digest": prepared.plan.digest, "tiles": [str(item.tile.id) for item in prepared.plan.tiles]},
         "cost": prepared.cost.as_json(),
         "scenes": [
@@ -184,7 +185,8 @@ def _work(prepared: Prepared, folder: ScanFolder, ledger: Ledger) -> Work:
     for item in plan.tiles:
         name = str(item.tile.id)
         composed = ledger.status("composite", name) == "done"
-        grids = (folder.hits(name), folder.probability(name), folder.coverage(name))
+        grids = [folder.hits(name), folder.probability(name), folder.coverage(name)]
+        grids += [folder.outlines(name)] if plan.settings.delineator else []
         detected = found[name].status == "done" and all(path.is_file() for path in grids)
         kept = has_composite(folder.root, name)
         detect = _detect_unit(item, plan, prepared.config, folder)
@@ -208,9 +210,9 @@ def _wanted(config: ScanConfig, detected: Receipt) -> bool:
 def _detect_unit(item: TilePlan, plan: ScanPlan, config: ScanConfig, folder: ScanFolder) -> DetectUnit:
     settings = plan.settings
     return DetectUnit(
-        folder=folder.root, digest=item.detect_digest, tile=item.tile, cells=item.cells, aoi=item.aoi,
+        folder=folder.root, digest=item.detect_digest, tile=item.tile, aoi=item.aoi,
         scenes={scene.id: scene.time.date() for scene in item.request.scenes}, detector=settings.detector_folder,
-        impact=settings.impact_folder, threshold=settings.threshold,
+        impact=settings.impact_folder, delineator=settings.delineator_folder, threshold=settings.threshold,
         chunk_px=settings.chunk_px, device=config.device, threads=settings.threads,
     )  # fmt: skip
 

@@ -16,9 +16,13 @@ from scanner.catalog.profiles import payment_note
 from scanner.catalog.search import SceneQuery
 from scanner.catalog.search import find as find_scenes
 from scanner.config import ScanConfig, digest_of
+from scanner.detection.delineate import block_px
+from scanner.detection.pixels import held_nbytes_per_px
+from scanner.detection.reach import core_reach_px, reach_px
 from scanner.detection.registry import check
 from scanner.errors import CatalogError, DetectorError, DeviceError, FolderError
-from scanner.run.cost import CostEstimate, estimate
+from scanner.run.cost import CostEstimate, Pace, estimate, pace_of
+from scanner.run.detect_job import PIXELS_NBYTES, load_detector
 from scanner.run.plan import ScanPlan, Settings, make_plan, search_area
 from scanner.run.progress import LOGGER
 from scanner.store.layout import ScanFolder
@@ -31,6 +35,9 @@ MEMORY_SHARE = 0.6
 
 UNIT_MEMORY_BYTES = 4 << 30
 """More than this brings nothing: a unit's blocks and chunks are already as large as they are read."""
+
+MOST_HALO_PX = 256
+"""An fcn segmenter that sees farther reads several times what it answers for, over the whole area."""
 
 CHUNK_LIMIT_PX = 3072
 """Larger cores save no halo worth having and only cost memory."""
@@ -63,13 +70,15 @@ def prepare(config: ScanConfig) -> Prepared:
     _accept(cards.detector, level, cards.detector.bands)
     if cards.impact is not None:
         _accept(cards.impact, level, cards.detector.bands)
+    if cards.delineator is not None:
+        _accept(cards.delineator, level, cards.delineator.bands)
     _check_device(config.device)
     check((), config.registry)
     aoi = read_aoi(config.aoi)
     start, end = config.days
     query = SceneQuery(
         catalog=config.catalog, collection=config.collection, level=level, start=start, end=end,
-        aoi=search_area(aoi), max_cloud=config.max_cloud,
+        aoi=search_area(aoi, cards.reach_px), max_cloud=config.max_cloud,
     )  # fmt: skip
     if note := payment_note(config.catalog, config.collection, level):
         LOGGER.warning(note)
@@ -84,8 +93,7 @@ def prepare(config: ScanConfig) -> Prepared:
     settings = _settings(config, cards, run, shape)
     plan = make_plan(settings, aoi, found.scenes)
     workers = min(shape.workers, max(1, len(plan.tiles)))
-    memory = workers * settings.memory_bytes
-    cost = estimate(plan, cores=workers * settings.threads, memory_bytes=memory)
+    cost = estimate(plan, _paces(config, settings), cores=workers * settings.threads, workers=workers)
     return Prepared(
         config=config, plan=plan, cost=cost, workers=workers, identity=identity_of(config, plan, level, aoi)
     )
@@ -97,28 +105,47 @@ class _Cards:
     detector_folder: str
     impact: ModelCard | None = None
     impact_folder: str | None = None
+    delineator: ModelCard | None = None
+    delineator_folder: str | None = None
+
+    @property
+    def reach_px(self) -> int:
+        """Ground that a cell needs on every side."""
+        return reach_px(self.detector, self.impact, self.delineator)
 
 
 def _cards(config: ScanConfig) -> _Cards:
-    detector = _card(config.detector, "detector")
-    folder = str(find(config.detector).resolve())
+    detector = _card(config.detector, "detector", "detector")
+    if detector.output == "pixels" and detector.mode == "fcn" and detector.halo_px > MOST_HALO_PX:
+        raise DetectorError(
+            f"--detector {config.detector}: an fcn segmenter with a halo of {detector.halo_px} px, expected at most "
+            f"{MOST_HALO_PX}; find sites with another detector and give this one as --delineate"
+        )
+    found: dict[str, Any] = {"detector": detector, "detector_folder": str(find(config.detector).resolve())}
     name = config.impact or detector.impact
-    if name in (None, "none"):
-        return _Cards(detector=detector, detector_folder=folder)
-    impact = _card(name, "impact")
-    return _Cards(detector=detector, detector_folder=folder, impact=impact, impact_folder=str(find(name).resolve()))
+    if name not in (None, "none"):
+        found |= {"impact": _card(name, "impact", "impact"), "impact_folder": str(find(name).resolve())}
+    if config.delineate is not None:
+        drawing = _card(config.delineate, "delineate", "detector")
+        if drawing.output != "pixels":
+            raise DetectorError(
+                f"--delineate {config.delineate}: that card gives one score a cell of {drawing.stride_px} px; "
+                "expected a segmenter, which gives one a pixel"
+            )
+        found |= {"delineator": drawing, "delineator_folder": str(find(config.delineate).resolve())}
+    return _Cards(**found)
 
 
-def _card(name: str, task: str) -> ModelCard:
+def _card(name: str, option: str, task: str) -> ModelCard:
     """A card whose weights are there and are its own: found out here, not by every unit."""
     from models.infer import load  # noqa: PLC0415
 
     try:
         card = load(name, "cpu").card
     except CardError as error:
-        raise DetectorError(f"--{task}: {error}") from None
+        raise DetectorError(f"--{option}: {error}") from None
     if card.task != task:
-        raise DetectorError(f"--{task} {name}: that card is for task {card.task}; expected one for {task}")
+        raise DetectorError(f"--{option} {name}: that card is for task {card.task}; expected one for {task}")
     return card
 
 
@@ -152,8 +179,9 @@ def _settings(config: ScanConfig, cards: _Cards, run: Mapping[str, Any], shape: 
     """The chunk size stays what it was when the folder was begun: the same bytes come out."""
     memory = min(UNIT_MEMORY_BYTES, shape.memory_bytes)
     return Settings(
-        detector=cards.detector, impact=cards.impact,
+        detector=cards.detector, impact=cards.impact, delineator=cards.delineator,
         detector_folder=cards.detector_folder, impact_folder=cards.impact_folder,
+        delineator_folder=cards.delineator_folder,
         threshold=cards.detector.threshold if config.threshold is None else config.threshold,
         looks=None if config.looks == "all" else config.looks,
         chunk_px=run.get("settings", {}).get("chunk_px") or _chunk_px(config, cards, memory), threads=shape.threads,
@@ -162,21 +190,34 @@ def _settings(config: ScanConfig, cards: _Cards, run: Mapping[str, Any], shape: 
 
 
 def _chunk_px(config: ScanConfig, cards: _Cards, memory: int) -> int:
-    from models.infer import Detector, load  # noqa: PLC0415
-
-    stride, halo = cards.detector.stride_px, cards.detector.halo_px
+    card = cards.detector
+    stride = card.stride_px
     if config.chunk != "auto":
         return max(stride, config.chunk // stride * stride)
-    detector = load(cards.detector_folder, config.device)
-    assert isinstance(detector, Detector)  # noqa: S101  the card's task was checked
+    detector = load_detector(cards.detector_folder, config.device)
     # The next chunk is read ahead: its values, and its looks twice.
-    per_px = detector.bytes_per_px + 2 * len(detector.card.bands) + 4
+    per_px = detector.bytes_per_px + 2 * len(card.bands) + 4
+    if card.output == "pixels":
+        memory, per_px = max(memory - PIXELS_NBYTES, memory // 2), detector.bytes_per_px + held_nbytes_per_px(card)
     if detector.device.type == "cuda":
         import torch  # noqa: PLC0415
 
         memory = min(memory, int(torch.cuda.mem_get_info(detector.device)[0] * MEMORY_SHARE))
-    fits = chunk_px_for(memory_bytes=memory, bytes_per_px=per_px, stride_px=stride, halo_px=halo)
-    return min(fits, CHUNK_LIMIT_PX // stride * stride)
+    reach = core_reach_px(card, cards.impact)
+    fits = chunk_px_for(memory_bytes=memory, bytes_per_px=per_px, stride_px=stride, halo_px=reach)
+    return min(fits, max(CHUNK_LIMIT_PX // stride, 1) * stride)
+
+
+def _paces(config: ScanConfig, settings: Settings) -> tuple[Pace, ...]:
+    """The detector's, then the delineator's where there is one."""
+    detector = load_detector(settings.detector_folder, config.device)
+    paces = [pace_of(detector, settings.chunk_px, settings.memory_bytes)]
+    if settings.delineator is not None:
+        drawing = load_detector(settings.delineator_folder, config.device)
+        edge = block_px(drawing.card)
+        per_px = drawing.bytes_per_px + held_nbytes_per_px(drawing.card)
+        paces.append(pace_of(drawing, edge, per_px * (edge + 2 * drawing.card.halo_px) ** 2))
+    return tuple(paces)
 
 
 def identity_of(config: ScanConfig, plan: ScanPlan, level: str, aoi: BaseGeometry) -> dict[str, Any]:
@@ -192,8 +233,9 @@ def identity_of(config: ScanConfig, plan: ScanPlan, level: str, aoi: BaseGeometr
         "looks": settings.looks,
         "detector": settings.detector.sha256,
         "impact": settings.impact.sha256 if settings.impact else None,
+        "delineate": settings.delineator.sha256 if settings.delineator else None,
         "threshold": settings.threshold,
-        "isolation": config.isolation,
+        "isolation": config.isolation and settings.detector.isolation is not None,
         "join-distance": config.join_distance,
         "chunk": config.chunk,
         "registry": {name: _place(file) for name, file in config.registry.items()},

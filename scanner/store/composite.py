@@ -11,7 +11,7 @@ each of its shards once (`scanner.store.shards`).
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from scanner.errors import FolderError
 from scanner.store.layout import write_atomic
-from scanner.store.provenance import GROUP, make_clear, scenes_in
+from scanner.store.provenance import GROUP, ClearScenes, make_clear
 from scanner.store.shards import BAND_CUTS, Plane, Room, Shards
 from scanner.types import NODATA, OFFSET_DN
 from tiling import Tile, TileId, Window, affine_of, northing
@@ -298,20 +298,15 @@ def _replicated(array: Any, outer: Window, window: Window, factor: int, place: i
     return fine[rows, cols]
 
 
-def open_scenes(folder: Path | str, tile: Tile) -> Callable[[Window], tuple[str, ...]]:
-    """A function from a window of zone pixels to the ids of the scenes that are clear in it.
+def open_scenes(folder: Path | str, tile: Tile) -> ClearScenes:
+    """From windows of zone pixels to the ids of the scenes that are clear in them.
 
     Raises:
         FolderError: there is no composite of the tile.
     """
     with _zarrs():
         group = _open_group(folder, str(tile.id))
-        array = group[GROUP]["clear"] if GROUP in group else None
-
-    def scenes(window: Window) -> tuple[str, ...]:
-        return scenes_in(array, tile.read, window) if array is not None else ()
-
-    return scenes
+        return ClearScenes(group[GROUP]["clear"] if GROUP in group else None, tile.read)
 
 
 def open_composite(folder: Path | str, tile: str) -> "xr.DataArray":

@@ -13,18 +13,24 @@ from typing import Any
 
 from scanner.errors import FolderError
 
-__all__ = ["ScanFolder", "write_atomic"]
+__all__ = ["ScanFolder", "replaced", "write_atomic"]
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """The file holds either what it held or all of `data`, whatever dies in between."""
+    with replaced(path) as draft:
+        draft.write_bytes(data)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A path to write to; when the block ends well that file takes its place at once, and is on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own: two workers may write the same file at once, and one would move the other's draft away.
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with draft.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
+        yield draft
+        with draft.open("rb+") as stream:
             os.fsync(stream.fileno())
         draft.replace(path)
     except BaseException:
@@ -53,12 +59,16 @@ class ScanFolder:
         """The hits of one tile, before they are joined."""
         return self.root / ".units" / f"{tile}.parquet"
 
+    def outlines(self, tile: str) -> Path:
+        """What the delineator drew round the hits of one tile, before candidates are given their outlines."""
+        return self.root / ".units" / f"{tile}.outlines.parquet"
+
     def probability(self, tile: str) -> Path:
         """Probabilities of one tile, one pixel a cell."""
         return self.root / "probability" / f"{tile}.tif"
 
     def coverage(self, tile: str) -> Path:
-        """Clear looks of one tile, one pixel a cell."""
+        """Clear looks of one tile: one pixel a cell, or an input pixel where cells are parts of one."""
         return self.root / "coverage" / f"{tile}.tif"
 
     def begin(self) -> None:

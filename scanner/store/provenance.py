@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scanner.store.shards import SCENES_CUT
 from tiling import Window
 
-__all__ = ["GROUP", "make_clear", "pack", "scenes_in"]
+__all__ = ["GROUP", "ClearScenes", "make_clear", "pack"]
 
 GROUP = "scenes"
 
@@ -53,9 +53,55 @@ def _pack(
                         out[column] |= bit
 
 
-def scenes_in(array: Any, whole: Window, window: Window) -> tuple[str, ...]:
-    """Ids of the scenes that are clear in at least one mask pixel under a window of zone pixels."""
-    factor = array.attrs["gsd_m"] // 10
-    rows, columns = window.at(factor).slices_in(whole.at(factor))
-    bits = np.unpackbits(np.bitwise_or.reduce(np.asarray(array[:, rows, columns]), axis=(1, 2)))
-    return tuple(scene for scene, clear in zip(array.attrs["scenes"], bits, strict=False) if clear)
+class ClearScenes:
+    """Which scenes are clear where on one tile, read block by block however many windows are asked about."""
+
+    def __init__(self, array: Any | None, whole: Window) -> None:
+        """None for a tile whose scenes were all left out.
+
+        Args:
+            array: as `make_clear` made it.
+            whole: the window of zone pixels that it covers.
+        """
+        self._array, self._whole = array, whole
+
+    def __call__(self, window: Window) -> tuple[str, ...]:
+        """Ids of the scenes that are clear in at least one mask pixel under a window of zone pixels."""
+        return self.behind([window])[0]
+
+    def behind(self, windows: Sequence[Window]) -> list[tuple[str, ...]]:
+        """The same of many windows, small ones in their thousands too; equal answers are one object."""
+        found: list[tuple[str, ...]] = [()] * len(windows)
+        if self._array is None or not windows:
+            return found
+        factor = self._array.attrs["gsd_m"] // 10
+        under = np.array([(box.y0, box.y1, box.x0, box.x1) for box in (window.at(factor) for window in windows)])
+        outer = self._whole.at(factor)
+        under -= np.array([outer.y0, outer.y0, outer.x0, outer.x0])
+        if under.min() < 0 or (under.max(axis=0) > np.repeat(outer.shape, 2)).any():
+            raise ValueError(f"a window is not inside {self._whole}")
+        block = under[:, 0] // SCENES_CUT.chunk_px * 2**32 + under[:, 2] // SCENES_CUT.chunk_px
+        for key in np.unique(block):
+            here = np.flatnonzero(block == key)
+            patterns, which = np.unique(self._bits(under[here]), axis=0, return_inverse=True)
+            names = [self._names(pattern) for pattern in patterns]
+            for place, pattern in zip(here.tolist(), which.tolist(), strict=True):
+                found[place] = names[pattern]
+        return found
+
+    def _bits(self, under: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(window, byte): the bits of each window's pixels, joined by or; one read for all."""
+        assert self._array is not None  # noqa: S101
+        y0, y1, x0, x1 = under.T
+        top, left = y0.min(), x0.min()
+        pixels = np.asarray(self._array[:, top : y1.max(), left : x1.max()])
+        bits = np.zeros((len(under), len(pixels)), np.uint8)
+        for dy in range((y1 - y0).max()):
+            for dx in range((x1 - x0).max()):
+                bits |= pixels[:, np.minimum(y0 + dy, y1 - 1) - top, np.minimum(x0 + dx, x1 - 1) - left].T
+        return bits
+
+    def _names(self, pattern: NDArray[np.uint8]) -> tuple[str, ...]:
+        assert self._array is not None  # noqa: S101
+        clear = np.unpackbits(pattern)
+        return tuple(scene for scene, bit in zip(self._array.attrs["scenes"], clear, strict=False) if bit)

@@ -238,8 +238,6 @@ def test_a_folder_begun_with_other_options_is_refused_by_name(tmp_path, region, 
         said = minescan("scan", *arguments(tmp_path / "scan", **{option: value}))
         assert said.code == 2, option
         assert f"was begun with --{option} " in said.line, option
-    said = minescan("scan", *arguments(tmp_path / "scan"), "--isolation")
-    assert (said.code, "was begun with --isolation " in said.line) == (2, True)
     after = {path: path.read_bytes() for path in (tmp_path / "scan").rglob("*") if path.is_file()}
     before.pop(tmp_path / "scan" / ".lock"), after.pop(tmp_path / "scan" / ".lock")
     assert before == after

@@ -77,6 +77,15 @@ def test_a_part_of_a_range_is_where_its_slices_say():
     assert part.slices_in(cells) == (slice(3, 7), slice(0, 4))
 
 
+@given(lattices(), st.integers(-50, 4_000_000), st.integers(0, 4_000_000))
+def test_edges_are_those_of_each_cells_window(lattice, column, row):
+    cells = CellRange(column0=column, column1=column + 3, row0=row, row1=row + 2)
+    rows, columns = (axis.ravel() for axis in np.indices(cells.shape))
+    for edges, *place in zip(lattice.edges_px(cells, rows, columns).tolist(), rows, columns, strict=True):
+        window = lattice.window(lattice.cell_in(cells, *map(int, place)))
+        assert edges == [window.x0, window.y0, window.x1, window.y1]
+
+
 ROUGH = shapely.Point(16.4, 51.0).buffer(0.004) - shapely.box(16.399, 50.999, 16.401, 51.001)
 
 

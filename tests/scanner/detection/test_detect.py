@@ -9,7 +9,8 @@ import torch
 from models import ModelCard
 from models.infer import open_model
 from models.networks import build
-from scanner.detection.detect import UNJUDGED, Asked, detect_tile
+from scanner.detection.detect import Asked, detect_tile
+from scanner.detection.found import UNJUDGED, Found
 from scanner.detection.judge import Bench, hits_of
 from tiling import CellRange, Lattice, TileId, Window, chunks
 
@@ -60,6 +61,10 @@ def reader(values, looks=7):
     return read
 
 
+def places(found: Found) -> list[tuple[int, int]]:
+    return list(zip(found.rows.tolist(), found.columns.tolist(), strict=True))
+
+
 def ask(chunk_px: int, judged=None) -> Asked:
     mask = np.ones(CELLS.shape, bool) if judged is None else judged
     parts = chunks(LATTICE, CELLS, chunk_px=chunk_px, halo_px=94)
@@ -73,7 +78,7 @@ def test_chunks_of_any_size_give_what_one_gives(detector, composite, chunk_px):
     np.testing.assert_allclose(cut.probabilities, whole.probabilities, atol=1e-5, rtol=0)
     np.testing.assert_array_equal(cut.looks, whole.looks)
     np.testing.assert_array_equal(cut.observed, whole.observed)
-    assert [(hit.row, hit.column) for hit in cut.found] == [(hit.row, hit.column) for hit in whole.found]
+    assert places(cut.found) == places(whole.found)
     assert np.ptp(whole.probabilities[1]) > 0.01
 
 
@@ -90,7 +95,11 @@ def test_only_judged_cells_are_answered_and_the_others_change_nothing(detector, 
 
 def bench(impact=None) -> Bench:
     days = {"late": dt.date(2023, 5, 1), "early": dt.date(2021, 5, 1)}
-    return Bench(impact=impact, scenes=days, clear_in=lambda window: ("early", "late") if window.width_px == 27 else ())
+
+    def clear_in(windows):
+        return [("early", "late") if window.width_px == 27 else () for window in windows]
+
+    return Bench(tile=TILE, lattice=LATTICE, cells=CELLS, impact=impact, scenes=days, clear_in=clear_in)
 
 
 def brute_observed(values) -> np.ndarray:
@@ -118,7 +127,7 @@ def test_hits_that_were_not_seen_keep_their_row_and_reason(detector, composite):
     holes = composite.copy()
     holes[:, 200:320] = 0
     asked = ask(135)
-    hits = hits_of(detect_tile(asked, reader(holes), detector, None, 0.0), asked, bench())
+    hits = hits_of(detect_tile(asked, reader(holes), detector, None, 0.0).found, bench())
     assert len(hits) == CELLS.shape[0] * CELLS.shape[1]
     assert {hit.verdict for hit in hits} == {"accepted", "unobserved"}
     first = hits[0]
@@ -131,7 +140,7 @@ def test_the_judge_rejects_by_its_best_class_from_the_pixels_around_the_cell(det
     judge = make_model("impact", ("high_impact", "low_impact", "no_ore"))
     asked = ask(135)
     found = detect_tile(asked, reader(composite), detector, judge, 0.0)
-    hits = hits_of(found, asked, bench(judge.card))
+    hits = hits_of(found.found, bench(judge.card))
     row, column = 6, 7
     centre_y, centre_x = 94 + row * 27 + 13, 94 + column * 27 + 13
     chip = composite[:, centre_y - 10 : centre_y + 11, centre_x - 10 : centre_x + 11].astype(np.float32)
@@ -162,4 +171,4 @@ def test_ground_without_a_single_look_is_unobserved_and_costs_no_network(composi
     assert np.isnan(found.probabilities).all()
     assert not found.observed.any()
     assert (found.looks == 0).all()
-    assert not found.found
+    assert not len(found.found)

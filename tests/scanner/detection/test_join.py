@@ -152,8 +152,8 @@ def test_cells_that_touch_at_a_corner_join_and_those_with_a_gap_do_not(make_hit)
     apart, _ = join([make_hit(32633, 2000, 20000), make_hit(32633, 2002, 20000)])
     assert [one.cells for one in touching] == [2]
     assert [one.cells for one in apart] == [1, 1]
-    assert joining_distance_m(27) == 400
-    assert 1 < joining_distance_m(10) / (100 * math.sqrt(2)) < 1.1
+    assert joining_distance_m(270) == 400
+    assert 1 < joining_distance_m(10) / (10 * math.sqrt(2)) < 1.1
 
 
 @pytest.mark.parametrize("zones", [(32660, 32601), (32760, 32701)])

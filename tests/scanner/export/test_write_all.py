@@ -18,8 +18,8 @@ from scanner.export import FORMATS, candidates_frame, export_to, read_candidates
 from scanner.export.tables import csv_bytes, geojson_bytes
 
 COLUMNS = [
-    "id", "lon", "lat", "score", "mean_score", "impact", "impact_high", "impact_low", "no_ore", "area_m2", "cells",
-    "clear_looks", "first_scene", "last_scene", "isolated", "tile",
+    "id", "lon", "lat", "score", "mean_score", "impact", "impact_high", "impact_low", "no_ore", "area_m2",
+    "cells_area_m2", "outline", "cells", "clear_looks", "first_scene", "last_scene", "isolated", "tile",
 ]  # fmt: skip
 CELL_COLUMNS = [
     "cell", "tile", "lon", "lat", "score", "impact_high", "impact_low", "no_ore", "clear_looks", "verdict", "candidate",
@@ -77,7 +77,7 @@ def test_parquet_reads_back_whole(folder, candidates):
     pd.testing.assert_frame_equal(frame, candidates_frame(candidates))
     notes = json.loads(pq.read_metadata(folder / "candidates.parquet").metadata[b"minescan:provenance"])
     assert notes["m-b"] == {
-        "detector_sha256": "d" * 64, "impact_sha256": "", "threshold": 0.6, "cells": ["b"],
+        "detector_sha256": "d" * 64, "impact_sha256": "", "delineator_sha256": "", "threshold": 0.6, "cells": ["b"],
         "scenes": ["S2A_X", "S2B_Y"],
     }  # fmt: skip
 
