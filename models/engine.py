@@ -80,6 +80,7 @@ class Engine:
             expected: what follows the class axis in the shape of the logits.
         """
         image = torch.zeros((1, len(self.card.bands), edge_px, edge_px), device=self.device)
+        image = image.contiguous(memory_format=torch.channels_last)
         logits: list[Tensor] = []
         try:
             with self.running():

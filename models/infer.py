@@ -11,6 +11,7 @@ from torch import Tensor
 
 from models.card import CardError, DeviceUnavailableError, ModelCard, read_card, weights_digest
 from models.engine import Engine, Floats, Net, halving
+from models.folding import folded
 from models.networks import build
 from models.networks.fcn import Fcn
 from models.networks.geometry import CHIP_PX
@@ -72,7 +73,7 @@ def open_model(
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise CardError(f"card {card.name!r}: the weights do not fit its network: {reason}") from error
-    net = net.eval().requires_grad_(requires_grad=False).to(device)
+    net = folded(net.eval()).requires_grad_(requires_grad=False).to(device)
     return _model(Engine(card, net, torch.device(device), bf16=bf16))
 
 

@@ -33,12 +33,15 @@ class Windows:
 
     @property
     def bytes_per_px(self) -> int:
-        """Upper bound, bytes a pixel of the core: the core, its scores, and the batch in hand of a million pixels."""
+        """Upper bound, bytes a pixel of the core: the core, its scores, and as its share of a million pixels the batch.
+
+        The batch counts twice: its maps are small enough for the heap, which keeps holes.
+        """
         card = self._engine.card
         bands, batch_px = len(card.bands), self._step * card.window_px**2
         scores = 4 * len(card.classes) * (_edge(card) / card.stride_px) ** 2
         patch = 2 * bands + 4 * bands + self._peak + 3 * 4 * len(card.classes) * card.finer**2
-        return math.ceil(1.2 * (2 * bands + scores + patch * batch_px / 1e6))
+        return math.ceil(1.2 * (2 * bands + scores) + 2 * patch * batch_px / 1e6)
 
     def score(self, reflectance: Floats) -> Floats:
         """Every patch that lies whole in the image, the first at pixel (0, 0)."""

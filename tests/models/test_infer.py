@@ -11,6 +11,7 @@ import torch
 from models.card import CardError, DeviceUnavailableError
 from models.engine import Engine, halving
 from models.infer import Detector, load
+from models.networks import IMPACT, UNET
 from models.networks.fcn import Fcn
 from models.registry import save_card
 from models.standard import Standard
@@ -86,23 +87,55 @@ def test_stored_pixels_score_as_their_reflectance(detector, ground):
     np.testing.assert_allclose(detector.score_core(stored), detector.score_core(reflectance), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
-def test_both_ways_to_standardise_are_the_formula(make_card, dtype):
-    card = make_card(band_count=3)
+def drawn_pixels(dtype):
+    """Two patches of three bands, as any strides, their reflectance, and where they are seen."""
     rng = np.random.default_rng(4)
     stored = rng.integers(0, 65536, (2, 3, 20, 31)).astype(np.uint16)
     stored[rng.random(stored.shape) < 0.2] = 0
     reflectance = np.where(stored == 0, np.nan, stored * 1e-4 - 0.1).astype(np.float32)
-    reflectance[0, 0, 0, :2] = np.inf, -np.inf
+    reflectance[0, 0, 2, :2] = np.inf, -np.inf
+    stored[0, 0, 2, :2] = 0
     pixels = (stored if dtype == np.uint16 else reflectance)[:, :, 2:, ::2]
-    seen = pixels != 0 if dtype == np.uint16 else np.isfinite(pixels)
+    shown = reflectance[:, :, 2:, ::2]
+    return pixels, np.nan_to_num(shown, posinf=0, neginf=0), np.isfinite(shown)
+
+
+def standard(reflectance, _seen, card):
     mean, std = (np.asarray(values)[:, None, None] for values in (card.mean, card.std))
-    expected = np.where(seen, (np.where(seen, reflectance[:, :, 2:, ::2], 0) - mean) / std, 0)
-    standard = Standard(card)
-    for made in (standard.on_cpu(pixels), standard.on_gpu(torch.from_numpy(pixels.copy()))):
+    return (reflectance - mean) / std
+
+
+def clip(reflectance, _seen, _card):
+    return np.clip(reflectance, 0, 1)
+
+
+def patch(reflectance, seen, _card):
+    least, most = (np.array([pick(one[there]) for one, there in zip(reflectance, seen, strict=True)])
+                   for pick in (np.min, np.max))  # fmt: skip
+    return (reflectance - least[:, None, None, None]) / (most - least)[:, None, None, None]
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("formula", [standard, clip, patch])
+def test_both_ways_to_scale_are_the_formula(make_card, dtype, formula):
+    lattice = {"mode": "window", "window_px": 31, "stride_px": 31, "halo_px": 0}
+    card = make_card(band_count=3, scaling=formula.__name__, **lattice)
+    pixels, reflectance, seen = drawn_pixels(dtype)
+    expected = np.where(seen, formula(reflectance, seen, card), 0)
+    scaling = Standard(card)
+    for made in (scaling.on_cpu(pixels), scaling.on_gpu(torch.from_numpy(pixels.copy()))):
         assert made.dtype == torch.float32
         assert made.is_contiguous(memory_format=torch.channels_last)
         np.testing.assert_allclose(made.numpy(), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0, 1, 3000])
+def test_a_flat_patch_is_zero(make_card, value):
+    card = make_card(scaling="patch", mode="window", window_px=8, stride_px=8, halo_px=0)
+    pixels = np.full((2, 4, 8, 8), value, np.uint16)
+    pixels[1, 2, 3] = 0
+    for made in (Standard(card).on_cpu(pixels), Standard(card).on_gpu(torch.from_numpy(pixels))):
+        assert not made.any()
 
 
 class Cramped(Fcn):
@@ -184,21 +217,68 @@ def peak():
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 detector = load(sys.argv[1], "cpu")
-detector.score_core(np.zeros((10, 215, 215), np.uint16))
+bands, stride, edges = len(detector.card.bands), detector.card.stride_px, 2 * detector.card.halo_px
+detector.score_core(np.zeros((bands, stride + edges, stride + edges), np.uint16))
 before = peak()
-pixels = np.zeros((10, 27 * 60 + 188, 27 * 60 + 188), np.uint16)
+size = 1100 // stride * stride + edges
+pixels = np.zeros((bands, size, size), np.uint16)
 pixels += 2000
 detector.score_core(pixels)
 used = (peak() - before) * 1024
 print(used / pixels[0].size, detector.bytes_per_px)
 """
 
+FCN_CARD = {"band_count": 10}
+CLASSIFIER = {
+    "band_count": 13, "mode": "window", "network": IMPACT, "arguments": {"chip_px": 24}, "window_px": 24,
+    "stride_px": 24, "halo_px": 0,
+}  # fmt: skip
+SEGMENTER = {
+    "mode": "window", "output": "pixels", "network": UNET, "arguments": {"width": 8, "depth": 2},
+    "window_px": 128, "stride_px": 112, "halo_px": 8,
+    "scaling": "patch",
+}  # fmt: skip
+FINER = {
+    "mode": "fcn", "output": "pixels", "network": UNET, "arguments": {"width": 4, "depth": 2, "finer": 2}, "finer": 2,
+    "window_px": 52, "stride_px": 4, "halo_px": 24,
+}  # fmt: skip
 
-def test_peak_memory_is_within_bytes_per_px(tmp_path, make_card, drawn_weights):
-    card = make_card(band_count=10)
+
+@pytest.mark.parametrize("changes", [FCN_CARD, CLASSIFIER, SEGMENTER, FINER])
+def test_peak_memory_is_within_bytes_per_px(tmp_path, make_card, drawn_weights, changes):
+    card = make_card(**changes)
     save_card(tmp_path, card, drawn_weights(card))
     command = [sys.executable, "-c", _PEAK, str(tmp_path)]
     root = Path(__file__).resolve().parents[2]
     out = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     measured, bound = map(float, out.stdout.split())
     assert bound / 3 < measured <= bound
+
+
+@pytest.mark.parametrize("changes", [{}, {"network": UNET, "arguments": {"width": 4, "depth": 2}, "output": "pixels",
+                                          "window_px": 52, "stride_px": 4, "halo_px": 24}])  # fmt: skip
+def test_bf16_where_the_card_permits_and_the_caller_asks(tmp_path, make_card, drawn_weights, changes):
+    card = make_card(bf16=True, **changes)
+    weights = drawn_weights(card)
+    weights["head.weight"] *= 20
+    save_card(tmp_path, card, weights)
+    size = 3 * card.stride_px + 2 * card.halo_px
+    core = np.random.default_rng(1).uniform(0, 0.4, (4, size, size)).astype(np.float32)
+    exact = load(tmp_path, "cpu").score_core(core)
+    rough = load(tmp_path, "cpu", "bf16").score_core(core)
+    assert rough.dtype == np.float32
+    assert 0 < np.abs(rough - exact).max() < 0.1
+    np.testing.assert_allclose(rough.sum(axis=0), 1, atol=1e-6)
+    auto = load(tmp_path, "cpu", "auto").score_core(core)
+    assert np.array_equal(auto, rough) or np.array_equal(auto, exact)
+
+
+def test_bf16_that_the_card_does_not_permit(tmp_path, make_card, drawn_weights):
+    card = make_card()
+    save_card(tmp_path, card, drawn_weights(card))
+    core = np.random.default_rng(1).uniform(0, 0.4, (4, 215, 215)).astype(np.float32)
+    with pytest.raises(CardError, match="does not say that bfloat16 moves no cell"):
+        load(tmp_path, "cpu", "bf16")
+    with pytest.raises(CardError, match="expected fp32, bf16 or auto"):
+        load(tmp_path, "cpu", "fp16")
+    np.testing.assert_array_equal(load(tmp_path, "cpu", "auto").score_core(core), load(tmp_path).score_core(core))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models.card import CardError
 from models.engine import Engine
 from models.infer import Detector, open_model
-from models.networks import IMPACT, UNET
+from models.networks import IMPACT, UNET, build
 from models.windows import Windows
 
 UNET_OF_TWO = {"network": UNET, "arguments": {"width": 3, "depth": 2}}
@@ -49,21 +49,25 @@ ROWS, COLUMNS = 4, 5
 
 @pytest.fixture(scope="module")
 def opened(make_card, drawn_weights):
-    """opened(kind) -> Detector, whose scores vary from place to place."""
+    """opened(kind) -> Detector."""
     made = {}
 
     def of(kind):
         if kind not in made:
             card = make_card(band_count=3, **KINDS[kind])
-            weights = drawn_weights(card)
-            weights["head.weight"] *= 30
-            for name in weights:
-                if name.endswith("running_mean"):
-                    weights[name] += torch.linspace(-0.3, 0.3, len(weights[name]))
-            made[kind] = open_model(card, weights)
+            made[kind] = open_model(card, varied(drawn_weights(card)))
         return made[kind]
 
     return of
+
+
+def varied(weights):
+    """Drawn weights whose scores vary from place to place, and whose batch normalisation does something."""
+    weights["head.weight"] *= 30
+    for name in weights:
+        if name.endswith("running_mean"):
+            weights[name] += torch.linspace(-0.3, 0.3, len(weights[name]))
+    return weights
 
 
 def ground_of(card, rows=ROWS, columns=COLUMNS, seed=5):
@@ -94,26 +98,30 @@ def scaled(pixels, card):
     return np.where(seen, (known - least) / np.ptp(pixels[seen]), 0)
 
 
-def plain(detector, patch):
-    """(class, ...) of one patch by plain torch in double precision."""
-    net = detector._way._engine.net
-    with torch.inference_mode():
-        logits = net.double()(torch.from_numpy(scaled(patch, detector.card))[None])
-        net.float()
-        return torch.softmax(logits, dim=1)[0].numpy()
+def plain(card, weights):
+    """(band, y, x) -> (class, ...) by plain torch in double precision."""
+    net = build(card.network, bands=len(card.bands), classes=len(card.classes), **card.arguments)
+    net.load_state_dict(weights)
+    net.double().eval()
+
+    def score(patch):
+        with torch.inference_mode():
+            return torch.softmax(net(torch.from_numpy(scaled(patch, card))[None]), dim=1)[0].numpy()
+
+    return score
 
 
 @pytest.mark.parametrize("kind", OF_WINDOWS)
-def test_windows_equal_a_loop_over_patches(opened, kind, monkeypatch):
+def test_windows_equal_a_loop_over_patches(opened, drawn_weights, kind, monkeypatch):
     monkeypatch.setattr("models.windows._BATCH_PX", {"cpu": 3 * KINDS[kind]["window_px"] ** 2})
     detector = opened(kind)
     detector = Detector(detector._way._engine, Windows(detector._way._engine))
     card, size, edge = detector.card, detector.card.window_px, edge_of(detector.card)
-    ground = ground_of(card)
+    ground, score = ground_of(card), plain(card, varied(drawn_weights(card)))
     expected = np.empty((2, ROWS * edge, COLUMNS * edge))
     for row, column in itertools.product(range(ROWS), range(COLUMNS)):
         y, x = row * card.stride_px, column * card.stride_px
-        scores = plain(detector, ground[:, y : y + size, x : x + size])
+        scores = score(ground[:, y : y + size, x : x + size])
         halo = card.halo_px * card.finer
         middle = scores[:, halo : halo + edge, halo : halo + edge] if card.output == "pixels" else scores[:, None, None]
         expected[:, row * edge : (row + 1) * edge, column * edge : (column + 1) * edge] = middle
@@ -124,12 +132,12 @@ def test_windows_equal_a_loop_over_patches(opened, kind, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", OF_WHOLE)
-def test_a_whole_pass_equals_plain_torch_inside_the_halo(opened, kind):
+def test_a_whole_pass_equals_plain_torch_inside_the_halo(opened, drawn_weights, kind):
     detector = opened(kind)
     card = detector.card
     ground = ground_of(card)
     halo = card.halo_px * card.finer
-    expected = plain(detector, ground)[:, halo:-halo, halo:-halo]
+    expected = plain(card, varied(drawn_weights(card)))(ground)[:, halo:-halo, halo:-halo]
     got = detector.score_core(ground)
     assert got.shape == (2, ROWS * edge_of(card), COLUMNS * edge_of(card))
     assert np.ptp(got[1]) > 1e-3
@@ -263,8 +271,8 @@ def test_what_does_not_fit_is_scored_in_halves(opened, kind):
         ("fcn pixels", {"bands": ("B02",), "mean": (0.1,), "std": (0.1,)}, "do not fit its network"),
     ],
 )
-def test_cards_and_weights_that_do_not_fit(opened, make_card, kind, changes, complaint):
-    weights = opened(kind)._way._engine.net.state_dict()
+def test_cards_and_weights_that_do_not_fit(make_card, drawn_weights, kind, changes, complaint):
+    weights = drawn_weights(make_card(band_count=3, **KINDS[kind]))
     card = make_card(band_count=3, **(KINDS[kind] | changes))
     with pytest.raises(CardError, match=complaint) as caught:
         open_model(card, weights)
