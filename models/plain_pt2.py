@@ -1,9 +1,8 @@
 """torch.export archives without anything in them that runs: what is left of a .pt2 file once that is gone, or refused.
 
 `torch.export.load` of torch 2.13 trusts its file: it unpickles sample inputs and what is marked `use_pickle`, executes
-`guards_code`, evaluates shape expressions as Python, and calls whatever `torch.…` name a node gives as its target. So
-an archive is read here as a zip of JSON and raw numbers, checked against short lists of what may be there, and made
-anew: torch loads what was checked, and nothing else.
+`guards_code`, and evaluates shape expressions as Python. So an archive is read here as a zip of JSON and raw numbers,
+checked against short lists of what may be there, and made anew: torch loads what was checked, and nothing else.
 """
 
 import io
