@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as nnf
@@ -91,11 +93,13 @@ def changed(
         mean: (band,) of the scaling; zero where it takes none off.
         std: (band,) of the scaling.
     """
-    slope = torch.from_numpy(change.gain)
-    shift = torch.from_numpy(((change.gain - 1) * mean + change.offset) / std)
-    slope, shift = (term.to(squares.device)[:, :, None, None] for term in (slope, shift))
-    missing = squares == 0
-    squares.mul_(slope).add_(shift).masked_fill_(missing, 0.0)
+    slope, shift = change.gain, (((change.gain - 1) * mean + change.offset) / std).astype(np.float32)
+    if squares.device.type == "cpu":
+        _light(squares.permute(0, 2, 3, 1).numpy(), slope, shift)
+    else:
+        missing = squares == 0
+        times, plus = (torch.from_numpy(term).to(squares.device)[:, :, None, None] for term in (slope, shift))
+        squares.mul_(times).add_(plus).masked_fill_(missing, 0.0)
     if change.matrices is None:
         return squares, marks
     where = nnf.affine_grid(
@@ -107,3 +111,15 @@ def changed(
     above = (marks[:, None] - LEFT_OUT).float()  # what lies beyond becomes 0, and so LEFT_OUT again
     drawn = nnf.grid_sample(above, where, mode="nearest", align_corners=False)
     return lit, drawn[:, 0].round().long() + LEFT_OUT
+
+
+@njit(nogil=True, cache=True)
+def _light(squares: Any, slope: Any, shift: Any) -> None:  # pragma: no cover
+    """(n, y, x, band) in one pass and one thread: torch takes four, and its threads those of the network."""
+    for n in range(squares.shape[0]):
+        for y in range(squares.shape[1]):
+            for x in range(squares.shape[2]):
+                for band in range(squares.shape[3]):
+                    value = squares[n, y, x, band]
+                    if value != 0:
+                        squares[n, y, x, band] = value * slope[n, band] + shift[n, band]

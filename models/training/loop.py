@@ -21,6 +21,9 @@ __all__ = ["Check", "Fitted", "OnStep", "Session", "Task", "fit"]
 
 _log = logging.getLogger(__name__)
 
+FUSED_FROM = 1_000_000
+"""Parameters."""
+
 OnStep = Callable[[int, int, float], None]
 """on_step(step, total, loss)."""
 
@@ -123,7 +126,9 @@ class _Run:
         self.net, self.config, self.task = net, config, task
         self.rng = np.random.default_rng(config.seed)
         kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-        self.optimizer = kind(net.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+        # One pass over large weights; it rounds otherwise, and the shipped weights rest on the plain one.
+        fused = sum(one.numel() for one in net.parameters()) > FUSED_FROM
+        self.optimizer = kind(net.parameters(), lr=config.rate, weight_decay=config.weight_decay, fused=fused)
         self.schedule = _schedule(self.optimizer, config, config.total(task.samples))
         self.mean = copy.deepcopy(net).eval()
         self.best: dict[str, Tensor] = {}

@@ -98,9 +98,18 @@ def of_chips(
     places = np.array([(number, *offsets) for number in range(len(reflectance))], np.int64).reshape(-1, 3)
     return Samples(
         images=list(reflectance), marks=None if marks is None else list(marks), places=places,
-        labels=np.asarray(labels, np.int64), boxes=np.asarray(boxes, np.float64), groups=tuple(groups),
+        labels=np.asarray(labels, np.int64), boxes=_within(boxes, edge_px, reflectance.shape[2:]), groups=tuple(groups),
         dates=tuple(dates), edge_px=edge_px,
     )  # fmt: skip
+
+
+def _within(boxes: Any, edge_px: int, shape: Sequence[int]) -> NDArray[np.float64]:
+    """The ground of the squares that are cut from the middle of chips, and a hair."""
+    whole = np.asarray(boxes, np.float64).reshape(-1, 2, 2)
+    middle, half = whole.mean(axis=1), (whole[:, 1] - whole[:, 0]) / 2
+    # Of an odd and an even edge the middles are half a pixel apart.
+    half = half * np.minimum(1, (edge_px + 1) / np.array([shape[1], shape[0]]))
+    return np.concatenate([middle - half, middle + half], axis=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
