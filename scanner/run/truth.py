@@ -60,22 +60,34 @@ class Truth:
 
 
 def blocks_of(labels: Labels, card: ModelCard, edge_px: int) -> Iterator[Block]:
-    """Blocks of at most so many pixels each way, each shrunk to what is labelled in it; by zone, north to south."""
-    step, wanted = max(1, edge_px // card.stride_px), set()
+    """Blocks of at most so many pixels each way, each shrunk to what is labelled in it; by zone, south to north.
+
+    They are cut from the labels' own corner, so that a small raster is one: each costs a composite.
+    """
+    step = max(1, edge_px // card.stride_px)
+    zones: dict[int, list[CellRange]] = {}
     for zone, window in labels.places():
-        around = Lattice(zone=zone, stride_px=card.stride_px).covering(window)
-        wanted |= {
-            (zone, -row, column)
-            for row in range(around.row0 // step, (around.row1 - 1) // step + 1)
-            for column in range(around.column0 // step, (around.column1 - 1) // step + 1)
-        }
-    for zone, row, column in sorted(wanted):
-        block = CellRange(
-            column0=column * step, column1=(column + 1) * step, row0=-row * step, row1=(1 - row) * step
-        )  # fmt: skip
-        shrunk = _shrunk(labels, Lattice(zone=zone, stride_px=card.stride_px), block)
-        if shrunk is not None:
-            yield Block(zone=zone, core=shrunk)
+        zones.setdefault(zone, []).append(Lattice(zone=zone, stride_px=card.stride_px).covering(window))
+    for zone, ranges in sorted(zones.items()):
+        lattice = Lattice(zone=zone, stride_px=card.stride_px)
+        for block in _cut(ranges, step):
+            shrunk = _shrunk(labels, lattice, block)
+            if shrunk is not None:
+                yield Block(zone=zone, core=shrunk)
+
+
+def _cut(ranges: Sequence[CellRange], step: int) -> Iterator[CellRange]:
+    """Squares of so many cells that the ranges meet, each once."""
+    south, west = min(cells.row0 for cells in ranges), min(cells.column0 for cells in ranges)
+    wanted = {
+        (row, column)
+        for cells in ranges
+        for row in range((cells.row0 - south) // step, (cells.row1 - 1 - south) // step + 1)
+        for column in range((cells.column0 - west) // step, (cells.column1 - 1 - west) // step + 1)
+    }
+    for row, column in sorted(wanted):
+        row0, column0 = south + row * step, west + column * step
+        yield CellRange(row0=row0, row1=row0 + step, column0=column0, column1=column0 + step)
 
 
 def _shrunk(labels: Labels, lattice: Lattice, block: CellRange) -> Window | None:
