@@ -113,6 +113,7 @@ class ModelCard:
             (self.finer == 1 or (self.finer > 1 and self.output == "pixels"), "finer is for pixels, 1 or more"),
             (self.mode == "window" or self.scaling != "patch", "scaling patch needs mode window: an fcn has no patch"),
             (self.form == "weights" or not self.arguments, "arguments build a network: a program has none"),
+            (self.form == "weights" or not self.bf16, "bf16 is for weights: a program brings its own precision"),
             (_is_lattice(self), f"{_LATTICES[self.mode]}, got {self.window_px}, {self.stride_px}, {self.halo_px}"),
             (self.level in ("l1c", "l2a"), f"level {self.level!r} is neither l1c nor l2a"),
             (len(self.bands) > 0, "it names no bands"),

@@ -14,8 +14,8 @@ from models.standard import Pixels
 
 __all__ = ["Windows"]
 
-_BATCH_PX = {"cpu": 2**16, "cuda": 2**22}
-"""Pixels of the patches run at once: on the processor their maps stay near its caches."""
+_BATCH_PX = {"cpu": 2**17, "cuda": 2**22}
+"""Pixels of the patches run at once. On the processor half of it is a third slower where dense layers are large."""
 
 
 class Windows:

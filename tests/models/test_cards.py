@@ -102,6 +102,7 @@ def test_accept(make_card):
         ({"scaling": "patch"}, "scaling patch needs mode window"),
         ({"finer": 2}, "finer is for pixels"),
         ({"form": "onnx", "arguments": {"width": 8}}, "a program has none"),
+        ({"form": "onnx", "bf16": True}, "a program brings its own precision"),
     ],
 )
 def test_cards_that_contradict_themselves(changes, complaint, make_card):
