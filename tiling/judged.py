@@ -9,7 +9,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from tiling.grid import Tile, TileId, margin_for
+from tiling.grid import Tile, TileId, margin_for, pixel_at
 from tiling.lattice import CellRange, Lattice
 from tiling.ownership import explode, frame_of, ground_without_margin, lonlat, project_aoi, zone_ground, zones_of
 from tiling.window import Window
@@ -52,6 +52,15 @@ class Ground:
     @cached_property
     def _measured_parts(self) -> tuple[BaseGeometry, ...]:
         return _simple(self._measured)
+
+    @cached_property
+    def bounds(self) -> Window | None:
+        """The pixels between which all of it lies, a pixel more on every side; None where there is nothing."""
+        if all(shapely.is_empty(part) for part in self._judged):
+            return None
+        west, south, east, north = shapely.total_bounds(np.array(self._judged, dtype=object))
+        (x0, y0), (x1, y1) = pixel_at(self._zone, west, north), pixel_at(self._zone, east, south)
+        return Window(x0=x0 - 1, y0=y0 - 1, x1=x1 + 2, y1=y1 + 2)
 
     def judged(self, lattice: Lattice, cells: CellRange) -> Bools:
         """Which cells a scan judges: those whose square meets the AOI on the zone's ground. Raster order.

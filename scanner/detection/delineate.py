@@ -25,7 +25,7 @@ from scanner.detection.reach import DELINEATE_PX
 from scanner.store.layout import write_atomic
 from tiling import Lattice, Tile, Window
 
-__all__ = ["block_px", "delineate", "read_pieces", "write_pieces"]
+__all__ = ["block_px", "delineate", "read_pieces", "united", "write_pieces"]
 
 BLOCK_PX = 256
 """Least edge of a block: the network runs on blocks of one fixed lattice, so that no cut of tile or chunk shows."""
@@ -69,7 +69,7 @@ def delineate(tile: Tile, cells: NDArray[np.int64], read: Reader, segmenter: Det
             above = segmenter.score_core(composite)[-1] > card.threshold
             above &= asked.repeat(card.finer, axis=0).repeat(card.finer, axis=1)
             drawn += _polygons(above, block.times(card.finer))
-    return _parts(drawn)
+    return united(drawn)
 
 
 def _blocks(lattice: Lattice, around: NDArray[np.int64]) -> Iterator[tuple[Window, NDArray[np.int64]]]:
@@ -102,9 +102,11 @@ def _polygons(above: NDArray[np.bool_], frame: Window) -> list[BaseGeometry]:
     return [shapely.geometry.shape(polygon) for polygon, _ in found]
 
 
-def _parts(polygons: Sequence[BaseGeometry]) -> Pieces:
-    """The union's single polygons in an order of their own."""
-    whole = shapely.normalize(shapely.get_parts(shapely.union_all(np.asarray(polygons, dtype=object))))
+def united(polygons: Sequence[BaseGeometry]) -> Pieces:
+    """The union's single polygons, corners alone, in an order of their own: however the ground was cut, the same."""
+    parts = shapely.get_parts(shapely.union_all(np.array([*polygons], dtype=object)))
+    # A union keeps points where edges met. A ring begins at its first corner once it is normal, so none of them stays.
+    whole = shapely.normalize(shapely.simplify(shapely.normalize(parts), 0))
     return np.array(sorted(whole, key=lambda piece: piece.wkb), dtype=object)
 
 

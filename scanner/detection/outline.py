@@ -10,6 +10,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from scanner.detection.delineate import united
 from scanner.detection.hits import Candidate
 from scanner.detection.join import tile_of
 from scanner.detection.shapes import area_m2, point_inside, unite
@@ -35,7 +36,7 @@ def outlined(
     """
     drawn: Shapes = defaultdict(list)
     for zone, some in pieces.items():
-        whole = shapely.get_parts(shapely.union_all(np.concatenate([np.zeros(0, object), *some])))
+        whole = united([piece for tile in some for piece in tile])
         owners, boxes = _cells(candidates, zone, finer)
         for owner, piece in _shares(whole, owners, boxes):
             drawn[owner].append(_in_degrees(piece, zone, finer))

@@ -58,8 +58,10 @@ class AskedPixels:
 
     def parts(self, reach_px: int) -> Iterator[tuple["_Place", Window]]:
         """Core, own pixels and window to read of each chunk, shrunk to the box of its judged pixels."""
-        for chunk in self._chunks():
-            own = chunk.core.intersect(self.tile.window)
+        bounds = self.ground.bounds
+        within = bounds and bounds.intersect(self.tile.window)
+        for chunk in self._chunks() if within else ():
+            own = chunk.core.intersect(within)
             box = own and self._box(own)
             if box:
                 core = self.steps.covering(box).window(self.steps)
