@@ -53,10 +53,12 @@ class ModelCard:
     """Output pixels along the edge of an input pixel; above 1 for segmenters that draw finer than they see."""
     network: str
     """Key of the network in `models.networks`; what made the program where `form` is one."""
-    arguments: Mapping[str, int | float | str] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     """What the network is built with beside bands and classes: width, depth, …"""
     form: Literal["weights", "torch_export", "onnx"] = "weights"
     """What lies beside the card: weights of one of our networks, or somebody's whole program."""
+    gives: Literal["logits", "probabilities"] = "logits"
+    """What a program's numbers are; our own networks give logits."""
     level: Literal["l1c", "l2a"]
     """Processing level of the reflectance the weights were trained on."""
     bands: tuple[str, ...]
@@ -85,6 +87,8 @@ class ModelCard:
     """k, distance_m, threshold: a hit whose k-th neighbour is farther needs the higher threshold."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """Measured on data that the weights were not fitted to, unless a key says otherwise."""
+    purpose: str = ""
+    """What it is good for, in a short phrase."""
     limits: str
     """In plain words: where the weights were made and what they do not show."""
     licence: str
@@ -103,6 +107,8 @@ class ModelCard:
             (self.mode in ("fcn", "window"), f"mode {self.mode!r} is neither fcn nor window"),
             (self.output in ("cells", "pixels"), f"output {self.output!r} is neither cells nor pixels"),
             (self.form in ("weights", "torch_export", "onnx"), f"form {self.form!r}: weights, torch_export or onnx"),
+            (self.gives in ("logits", "probabilities"), f"gives {self.gives!r}: logits or probabilities"),
+            (self.gives == "logits" or self.form != "weights", "our own networks give logits"),
             (self.scaling in ("standard", "clip", "patch"), f"scaling {self.scaling!r}: standard, clip or patch"),
             (self.finer == 1 or (self.finer > 1 and self.output == "pixels"), "finer is for pixels, 1 or more"),
             (self.mode == "window" or self.scaling != "patch", "scaling patch needs mode window: an fcn has no patch"),

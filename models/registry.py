@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from models.card import CARD_FILE, WEIGHTS_FILE, CardError, ModelCard, read_card, weights_digest
+from models.card import CARD_FILE, CardError, ModelCard, read_card, weights_digest
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["SHIPPED", "cards", "find", "find_card", "save_card", "user_folder"]
+__all__ = [
+    "SHIPPED",
+    "cards",
+    "checked_file",
+    "entries",
+    "find",
+    "find_card",
+    "save_card",
+    "save_program",
+    "user_folder",
+]
 
 SHIPPED = Path(__file__).parent / "weights"
 """The cards that come with the package."""
@@ -48,13 +58,29 @@ def find_card(name: str | Path) -> ModelCard:
 
 def cards() -> tuple[ModelCard, ...]:
     """Every card by name; a user's card hides a shipped one of its name; a broken one is logged and left out."""
+    return tuple(card for _, card in entries())
+
+
+def entries() -> tuple[tuple[Path, ModelCard], ...]:
+    """What `cards` gives, each with its folder."""
     found = []
     for folder in _folders():
         try:
-            found.append(read_card(folder))
+            found.append((folder, read_card(folder)))
         except CardError as error:
             _log.warning("%s", error)
     return tuple(found)
+
+
+def checked_file(folder: Path, card: ModelCard) -> Path:
+    """The file that a card in this folder speaks of; CardError when its sha256 is another."""
+    path = folder / card.file
+    digest = weights_digest(path)
+    if digest != card.sha256:
+        raise CardError(
+            f"{path} is not what its card was made for: sha256 {digest}, expected {card.sha256}; copy it again"
+        )
+    return path
 
 
 def save_card(folder: Path, card: ModelCard, state_dict: Mapping[str, "torch.Tensor"]) -> ModelCard:
@@ -64,11 +90,17 @@ def save_card(folder: Path, card: ModelCard, state_dict: Mapping[str, "torch.Ten
     """
     from safetensors.torch import save  # noqa: PLC0415
 
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = folder / WEIGHTS_FILE
     # save_file makes a file that its owner alone may read.
-    weights.write_bytes(save({key: value.detach().cpu().contiguous() for key, value in state_dict.items()}))
-    written = replace(card, sha256=weights_digest(weights))
+    return save_program(
+        folder, card, save({key: value.detach().cpu().contiguous() for key, value in state_dict.items()})
+    )
+
+
+def save_program(folder: Path, card: ModelCard, content: bytes) -> ModelCard:
+    """Write the file that a card speaks of, then card.json with its sha256, as `save_card` does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / card.file).write_bytes(content)
+    written = replace(card, sha256=weights_digest(folder / card.file))
     draft = folder / f"{CARD_FILE}.part"
     draft.write_text(written.to_json(), encoding="utf-8")
     draft.replace(folder / CARD_FILE)

@@ -1,6 +1,6 @@
 """Pixels to a GPU while it computes: two pinned buffers, filled in turn, copied on a stream of their own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -11,14 +11,16 @@ from models.standard import Pixels
 __all__ = ["staged"]
 
 
-def staged(strips: Sequence[Pixels], device: torch.device) -> Iterator[Tensor]:
-    """Each strip, (band, y, x), as a tensor (1, band, y, x) on the device, the next one already on its way.
+def staged(parts: Iterable[Pixels], largest: int, device: torch.device) -> Iterator[Tensor]:
+    """Each part, (n, band, y, x) of at most `largest` values, as a tensor on the device, the next already on its way.
 
     What takes a tensor must enqueue its work on the current stream before it asks for the next.
     """
-    stage = _Stage(max(strip.size for strip in strips), strips[0].dtype, device)
-    ahead = stage.send(strips[0])
-    for following in strips[1:]:
+    coming = iter(parts)
+    first = next(coming)
+    stage = _Stage(largest, first.dtype, device)
+    ahead = stage.send(first)
+    for following in coming:
         now, ahead = ahead, stage.send(following)
         yield stage.arrived(*now)
     yield stage.arrived(*ahead)
@@ -34,14 +36,14 @@ class _Stage:
         self._buffers = [torch.empty(size, dtype=kind, pin_memory=True) for _ in range(2)]
         self._copied = [torch.cuda.Event() for _ in range(2)]  # type: ignore[no-untyped-call]
 
-    def send(self, strip: Pixels) -> tuple[Tensor, torch.cuda.Event]:
-        """Begin to copy a strip; wait first until the copy before last has left the buffer."""
+    def send(self, part: Pixels) -> tuple[Tensor, torch.cuda.Event]:
+        """Begin to copy a part; wait first until the copy before last has left the buffer."""
         buffer, copied = self._buffers[0], self._copied[0]
         self._buffers.reverse()
         self._copied.reverse()
         copied.synchronize()
-        filled = buffer[: strip.size].view(1, *strip.shape)
-        np.copyto(filled.numpy()[0], strip)
+        filled = buffer[: part.size].view(part.shape)
+        np.copyto(filled.numpy(), part)
         with torch.cuda.stream(self._stream):
             sent = filled.to(self._device, non_blocking=True)
             copied.record(self._stream)

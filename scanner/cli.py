@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from scanner.commands.chips import chips
+from scanner.commands.evaluate import evaluate
 from scanner.commands.models import models
 from scanner.commands.options import Command, logged
 from scanner.commands.train import train
@@ -140,7 +142,7 @@ def demo(out: Path) -> int:
     return run_demo(out)
 
 
-for command in (models, train):
+for command in (chips, evaluate, models, train):
     cli.add_command(command)
 
 

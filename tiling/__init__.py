@@ -3,7 +3,8 @@
 from tiling.budget import Shares, chunk_px_for, stack_rows
 from tiling.chunks import Chunk, chunks
 from tiling.grid import GSD_M, TILE_PX, Tile, TileId, affine_of, margin_for, northing, pixel_at, row_of
-from tiling.lattice import CellId, CellRange, Lattice, cell_areas, judged, tiles_meeting
+from tiling.judged import Ground, cell_areas, judged, tiles_meeting
+from tiling.lattice import CellId, CellRange, Lattice
 from tiling.ownership import OutsideGridError, frame_of, lonlat, project_aoi, utm, zone_ground, zone_of, zones_of
 from tiling.window import Window
 
@@ -13,6 +14,7 @@ __all__ = [
     "CellId",
     "CellRange",
     "Chunk",
+    "Ground",
     "Lattice",
     "OutsideGridError",
     "Shares",

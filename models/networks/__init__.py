@@ -3,25 +3,27 @@
 import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["FCN", "IMPACT", "NETWORKS", "UNET", "build"]
+__all__ = ["FCN", "IMPACT", "KERAS_CNN", "NETWORKS", "UNET", "build"]
 
 FCN = "balaniuk-fcn"
 IMPACT = "balaniuk-impact"
 UNET = "unet"
+KERAS_CNN = "keras-cnn"
 NETWORKS: Mapping[str, str] = {
     FCN: "models.networks.fcn.Fcn",
     IMPACT: "models.networks.impact.ImpactCnn",
     UNET: "models.networks.unet.UNet",
+    KERAS_CNN: "models.networks.keras_cnn.KerasCnn",
 }
 """Where each is: a class that takes bands and classes, and then arguments that all have defaults."""
 
 
-def build(network: str, *, bands: int, classes: int, **arguments: float | str) -> "nn.Module":
+def build(network: str, *, bands: int, classes: int, **arguments: Any) -> "nn.Module":
     """A freshly drawn network of that name: (n, band, y, x) standardised -> logits, (n, class, ...).
 
     Args:
@@ -41,7 +43,7 @@ def build(network: str, *, bands: int, classes: int, **arguments: float | str) -
     return made(bands, classes, **arguments)
 
 
-def _check(network: str, made: "Callable[..., nn.Module]", arguments: Mapping[str, float | str]) -> None:
+def _check(network: str, made: "Callable[..., nn.Module]", arguments: Mapping[str, Any]) -> None:
     """An argument must be one that the network has, of its default's type."""
     taken = {
         name: item.default

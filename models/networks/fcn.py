@@ -34,13 +34,13 @@ class Fcn(nn.Module):
         """
         return self.after_second(self.second(self.first(image)))
 
-    def first(self, strip: Tensor) -> Tensor:
+    def first(self, strip: Tensor, out: Tensor | None = None) -> Tensor:
         """(n, band, 3 h + 2, 3 w + 2) -> (n, 32, h, w): the first block of `core`, for any strip of its rows."""
-        return _block(self.conv1, strip, padding=0)
+        return _block(self.conv1, strip, padding=0, out=out)
 
-    def second(self, strip: Tensor) -> Tensor:
+    def second(self, strip: Tensor, out: Tensor | None = None) -> Tensor:
         """(n, 32, 3 h + 2, 3 w + 2) -> (n, 64, h, w): the second block of `core`, for any strip of its rows."""
-        return _block(self.conv2, strip, padding=0)
+        return _block(self.conv2, strip, padding=0, out=out)
 
     def after_second(self, pooled: Tensor) -> Tensor:
         """The rest of `core`, from what `second` gave for all its rows."""
@@ -51,6 +51,7 @@ class Fcn(nn.Module):
         return logits
 
 
-def _block(conv: nn.Conv2d, x: Tensor, *, padding: int) -> Tensor:
+def _block(conv: nn.Conv2d, x: Tensor, *, padding: int, out: Tensor | None = None) -> Tensor:
     """Convolution, pool of 3, relu: max and relu commute to the last bit, and pooled there is a ninth left to clip."""
-    return torch.relu(nnf.max_pool2d(nnf.conv2d(x, conv.weight, conv.bias, padding=padding), 3))
+    pooled = nnf.max_pool2d(nnf.conv2d(x, conv.weight, conv.bias, padding=padding), 3)
+    return torch.relu(pooled) if out is None else torch.clamp(pooled, min=0, out=out)

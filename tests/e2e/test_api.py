@@ -149,7 +149,7 @@ def test_models(minescan, cards):
     names = [line.split()[0] for line in listed.out.splitlines()]
     assert {path.name for path in cards.iterdir()} <= set(names)
     assert names == sorted(names)
-    shown = minescan("models", "show", "drawn-detector")
+    shown = minescan("models", "show", "drawn-detector", "--json")
     assert shown.code == 0
     assert json.loads(shown.out) == json.loads((cards / "drawn-detector" / "card.json").read_text())
 
