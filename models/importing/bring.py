@@ -153,10 +153,11 @@ def _try(path: Path, card: ModelCard, net: "nn.Module") -> None:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise CardError(f"{path} does not take patches of {len(card.bands)} bands, {edge} px: {reason}") from error
-    wanted = (2, len(card.classes), *_extent(card, edge))
-    if tuple(logits.shape) != wanted:
+    got, classes, extent = tuple(logits.shape), len(card.classes), _extent(card, edge)
+    # Of two classes the target's number may stand alone.
+    if got not in {(count, channels, *extent) for channels in (classes, 1 if classes == 2 else classes)}:
         raise CardError(
-            f"{path} gives numbers of shape {tuple(logits.shape)}, expected {wanted}: classes, mode or output"
+            f"{path} gives numbers of shape {got}, expected {(count, classes, *extent)}: --classes, --mode or --output"
         )
     if torch.isnan(logits).any():
         raise CardError(f"{path} gives no numbers for plain patches: does it give {card.gives}? (--gives)")

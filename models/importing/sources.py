@@ -104,7 +104,9 @@ def _program(path: Path, form: str) -> Source:
 
 
 def _taken(values: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Fields of the card inside a file, those that a card made of it may have."""
+    """Fields of the card inside a file, those that a card made of it may have; what has a card gives logits."""
+    if values is None:
+        return {}
     known = {item.name for item in fields(ModelCard)} - _NOT_TAKEN
-    found = {key: value for key, value in (values or {}).items() if key in known}
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+    found = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known}
+    return found | {"gives": "logits"}
