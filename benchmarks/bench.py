@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Workers import this file anew, and what it imports would count as their memory: the rest is imported where it is used.
+from deploy.worker import prepare_worker
+
 if TYPE_CHECKING:
     from rows import Bench
 
@@ -75,6 +77,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="Dataset has no geotransform")
     warnings.filterwarnings("ignore", message="All-NaN slice")
     os.environ.setdefault("GDAL_DISABLE_READDIR_ON_OPEN", "EMPTY_DIR")
+    prepare_worker(os.cpu_count() or 1)  # the environment of the program's own workers, before torch reads it
     found = run(options)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)

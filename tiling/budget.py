@@ -7,7 +7,8 @@ from tiling.grid import TILE_PX
 
 __all__ = ["Shares", "chunk_px_for", "stack_rows"]
 
-_VALUE_NBYTES = 2
+_SLOT_NBYTES = 3
+"""Of a pixel of a look in the stack: its value, and its mask where that is as fine."""
 _MB = 1024 * 1024
 
 MASK_NBYTES = 96 * _MB
@@ -22,8 +23,8 @@ HELD_NBYTES = 96 * _MB
 WARP_NBYTES = 48 * _MB
 """The kept warps of neighbours in other zones."""
 
-STACK_NBYTES = 48 * _MB
-"""What a thread's stack takes at most: 24 looks of a block of 1024 px; of more looks fewer rows are reduced at once."""
+STACK_NBYTES = 72 * _MB
+"""What a thread's stack and its masks take at most: 24 looks of a block of 1024 px; of more, fewer rows at once."""
 
 STREAMS_NBYTES = 64 * _MB
 """What the inflaters of blocks in hand take at most in a thread: 512 looks."""
@@ -47,7 +48,7 @@ def stack_rows(*, slots: int, width_px: int, height_px: int, nbytes: int) -> int
 
     One row is given even where it does not fit.
     """
-    most = max(nbytes // (slots * width_px * _VALUE_NBYTES), 1)
+    most = max(nbytes // (slots * width_px * _SLOT_NBYTES), 1)
     strips = -(-height_px // most)
     return -(-height_px // strips)
 
@@ -77,13 +78,14 @@ class Shares:
     def of(cls, *, memory_bytes: int, threads: int) -> "Shares":
         """What memory allows. Below 64 MB a thread the shares are more than it: threads need what they need."""
         free = max(memory_bytes - threads * WORK_NBYTES, memory_bytes // 2)
-        mask, held = min(MASK_NBYTES, free // 6), min(HELD_NBYTES, free // 6)
-        ahead, warp = min(AHEAD_NBYTES, free // 8), min(WARP_NBYTES, free // 10)
+        mask, held = min(MASK_NBYTES, free // 8), min(HELD_NBYTES, free // 8)
+        ahead, warp = min(AHEAD_NBYTES, free // 8), min(WARP_NBYTES, free // 12)
         rest = (free - mask - held - ahead - warp) // threads
-        stack = min(STACK_NBYTES, rest // 2)
+        # Of a small stack more strips are taken; without an inflater's state each strip inflates its block again.
+        streams = min(STREAMS_NBYTES, rest // 2)
         return cls(
             threads=threads, mask_nbytes=mask, ahead_nbytes=ahead, held_nbytes=held, warp_nbytes=warp,
-            stack_nbytes=stack, streams_nbytes=min(STREAMS_NBYTES, rest - stack), work_nbytes=WORK_NBYTES,
+            stack_nbytes=min(STACK_NBYTES, rest - streams), streams_nbytes=streams, work_nbytes=WORK_NBYTES,
         )  # fmt: skip
 
     @property

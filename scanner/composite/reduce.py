@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.composite.layers import Layers, View
-from scanner.composite.median import SELECTED, masked_median, put
+from scanner.composite.median import SELECTED, Masked, masked_median, put, selected_median
 from scanner.composite.order import Entry
 from scanner.composite.read import AssetKey, Reader
 from scanner.composite.rescue import scene_key
@@ -36,9 +36,13 @@ class Scratch:
         """A stack (slot, row, column) that holds anything; the thread's next call takes it back."""
         return self._buffer("stack", slots * shape[0] * shape[1] * 2).view(np.uint16).reshape(slots, *shape)
 
-    def states(self, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    def states(self, slots: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """Masks (slot, row, column) that hold anything; the thread's next call takes them back."""
+        return self._buffer("states", slots * shape[0] * shape[1]).reshape(slots, *shape)
+
+    def state(self, shape: tuple[int, int]) -> NDArray[np.uint8]:
         """A mask that holds anything; the thread's next call takes it back."""
-        return self._buffer("states", shape[0] * shape[1]).reshape(shape)
+        return self._buffer("state", shape[0] * shape[1]).reshape(shape)
 
     def pixels(self, nbytes: int) -> NDArray[np.uint8]:
         """Bytes for the pixels of one look; the thread's next call takes them back."""
@@ -156,8 +160,6 @@ def coding_of(scale: float, offset: float, nodata: int) -> Coding:
 
 def reduce_block(job: BandJob, block: Window) -> Pair:
     """Median and number of clear looks of a block (pixels of the band), in strips of rows where memory asks for it."""
-    from scanner.composite.mend import mend  # noqa: PLC0415
-
     median, count = np.zeros(block.shape, np.uint16), np.zeros(block.shape, np.uint16)
     looks = job.looks(block)
     if not looks:
@@ -169,13 +171,7 @@ def reduce_block(job: BandJob, block: Window) -> Pair:
         for top in range(0, block.height_px, step):
             bottom = min(top + step, block.height_px)
             strip = Window(x0=block.x0, y0=block.y0 + top, x1=block.x1, y1=block.y0 + bottom)
-            stack = job.scratch.stack(slots, strip.shape)
-            used = len(looks)
-            if not _fill(job, strip, looks, stack):
-                stack[used:] = 0
-                mend(job, strip, looks, stack)
-                used = slots
-            masked_median(stack[:used], median[top:bottom], count[top:bottom])
+            _reduce(job, strip, looks, slots, (median[top:bottom], count[top:bottom]))
 
     if step >= block.height_px:
         reduce_strips(job)
@@ -190,27 +186,81 @@ def reduce_block(job: BandJob, block: Window) -> Pair:
     return median, count
 
 
-def _fill(job: BandJob, strip: Window, looks: list[Look], stack: NDArray[np.uint16]) -> bool:
-    """Every look into a slot of its own; returns whether every pixel got what it had selected."""
+def _reduce(job: BandJob, strip: Window, looks: list[Look], slots: int, out: Pair) -> None:
+    """A strip's median and count into `out`."""
+    from scanner.composite.mend import mend  # noqa: PLC0415
+
+    stack = job.scratch.stack(slots, strip.shape)
+    used = stack[: len(looks)]
+    under = job.view.under(strip)
+    masks = Masked(
+        states=job.scratch.states(len(looks), under.shape), at=job.view.at(strip),
+        codings=np.zeros((len(looks), 3), np.int64),
+    )  # fmt: skip
     right = True
-    for slot, look in zip(stack, looks, strict=False):
-        fresh, good = True, True
-        for granule in look.granules:
-            found = read_pixels(job, strip, granule.scene)
-            good &= found is not None
-            if found is not None:
-                dn, target, coding = found
-                if fresh and target.shape != strip.shape:
-                    slot[...] = 0
-                    fresh = False
-                state, at = mask_of(job, strip, target, granule.plane)
-                out = slot[target.y0 : target.y1, target.x0 : target.x1]
-                good &= not put(dn, state, at, coding.pair, fresh, out)
+    for place, look in enumerate(looks):
+        if len(look.granules) > 1 or not _is_plain(job, strip, look.granules[0].scene):
+            right &= _put_values(job, strip, look, used[place])
+            masks.states[place] = SELECTED
+        else:
+            right &= _read_whole(job, strip, look.granules[0], place, (used, masks))
+    wrong = selected_median(used, masks, *out)
+    if right and not wrong:
+        return
+    for values, state, coding in zip(used, masks.states, masks.codings.tolist(), strict=True):
+        put(values, state, masks.at, (coding[0], coding[1]), True, values)  # noqa: FBT003
+    stack[len(looks) :] = 0
+    mend(job, strip, looks, stack)
+    masked_median(stack, *out)
+
+
+def _is_plain(job: BandJob, strip: Window, scene: Scene) -> bool:
+    """Whether a granule's DN of a strip can lie in the stack as they are: its own pixels, all of them, of 16 bits."""
+    asset = scene.assets[job.band]
+    try:
+        placement = job.placement(scene, strip)
+        itemsize = job.reader.grid(scene, job.band).itemsize
+    except AssetError:
+        return False
+    whole = placement is not None and placement.index is None and placement.target.shape == strip.shape
+    return whole and itemsize == 2 and coding_of(asset.scale, asset.offset, asset.nodata).table is None
+
+
+def _read_whole(
+    job: BandJob, strip: Window, granule: Granule, slot: int, into: tuple[NDArray[np.uint16], Masked]
+) -> bool:  # fmt: skip
+    """A look's DN and mask into their slot; returns whether it could be read or nothing is missed without it."""
+    stack, masks = into
+    found = read_pixels(job, strip, granule.scene, stack[slot].reshape(-1).view(np.uint8))
+    if found is None:
+        stack[slot] = 0
+        masks.states[slot] = 0
+        return not job.layers.limited
+    dn, _, coding = found
+    assert np.shares_memory(dn, stack[slot])  # noqa: S101  `_is_plain` has said so
+    job.view.store.get(granule.plane, job.view.under(strip), masks.states[slot])
+    masks.codings[slot] = (*coding.pair, job.layers.limited)
+    return True
+
+
+def _put_values(job: BandJob, strip: Window, look: Look, slot: NDArray[np.uint16]) -> bool:
+    """A look's stored values into its slot, where its granules are selected; whether each pixel got what it should."""
+    fresh, good = True, True
+    for granule in look.granules:
+        found = read_pixels(job, strip, granule.scene)
+        good &= found is not None
+        if found is not None:
+            dn, target, coding = found
+            if fresh and target.shape != strip.shape:
+                slot[...] = 0
                 fresh = False
-        if fresh:
-            slot[...] = 0
-        right &= good or not (job.layers.limited or len(look.granules) > 1)
-    return right
+            state, at = mask_of(job, strip, target, granule.plane)
+            out = slot[target.y0 : target.y1, target.x0 : target.x1]
+            good &= not put(dn, state, at, coding.pair, fresh, out)
+            fresh = False
+    if fresh:
+        slot[...] = 0
+    return good or not (job.layers.limited or len(look.granules) > 1)
 
 
 def mask_of(job: BandJob, strip: Window, target: Window, plane: int) -> tuple[NDArray[np.uint8], tuple[int, int, int]]:
@@ -218,13 +268,18 @@ def mask_of(job: BandJob, strip: Window, target: Window, plane: int) -> tuple[ND
     view = job.view
     part = Window(x0=strip.x0 + target.x0, y0=strip.y0 + target.y0, x1=strip.x0 + target.x1, y1=strip.y0 + target.y1)
     under = view.under(part)
-    states = job.scratch.states(under.shape)
+    states = job.scratch.state(under.shape)
     view.store.get(plane, under, states)
     return states, view.at(part)
 
 
-def read_pixels(job: BandJob, strip: Window, scene: Scene) -> tuple[NDArray[np.uint16], Window, Coding] | None:
-    """DN of a granule over (part of) a strip, that part, and their coding; None when it has none or cannot be read."""
+def read_pixels(
+    job: BandJob, strip: Window, scene: Scene, out: NDArray[np.uint8] | None = None
+) -> tuple[NDArray[np.uint16], Window, Coding] | None:
+    """DN of a granule over (part of) a strip, that part, and their coding; None when it has none or cannot be read.
+
+    They lie in `out`, bytes, where they are the file's own pixels; else in memory that the thread's next call takes.
+    """
     asset: Asset = scene.assets[job.band]
     coding = coding_of(asset.scale, asset.offset, asset.nodata)
     try:
@@ -232,7 +287,7 @@ def read_pixels(job: BandJob, strip: Window, scene: Scene) -> tuple[NDArray[np.u
         if placement is None:
             return None
         source = placement.source
-        scratch = job.scratch.pixels(source.height_px * source.width_px * 2)
+        scratch = job.scratch.pixels(source.height_px * source.width_px * 2) if out is None else out
         if job.strips is None:
             dn = job.reader.read(scene, job.band, source, out=scratch)
         else:

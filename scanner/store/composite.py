@@ -13,10 +13,12 @@ import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from scanner.errors import FolderError
@@ -273,29 +275,56 @@ def read_window(
         sizes = _sizes(group, bands)
         values = np.empty((len(bands), *window.shape), np.uint16)
         clear = np.full(window.shape, 65535, np.uint16)
-        arrays: dict[int, Any] = {}
-        for place, band in enumerate(bands):
-            gsd = sizes[band]
-            if gsd not in arrays:
-                inner = group[f"r{gsd}m"]
-                arrays[gsd] = (inner["reflectance"], inner["clear_looks"], list(inner.attrs["bands"]))
-            reflectance, looks, names = arrays[gsd]
-            one = (tile.read, window, gsd // 10, names.index(band))
-            values[place] = _replicated(reflectance, *one)
-            np.minimum(clear, _replicated(looks, *one), out=clear)
+        for gsd in sorted({sizes[band] for band in bands}):
+            inner, factor = group[f"r{gsd}m"], gsd // 10
+            own, outer = window.at(factor), tile.read.at(factor)
+            skip = (window.y0 - own.y0 * factor, window.x0 - own.x0 * factor)
+            order = [place for place, band in enumerate(bands) if sizes[band] == gsd]
+            layers = [list(inner.attrs["bands"]).index(bands[place]) for place in order]
+            for place, layer in zip(order, layers, strict=True):
+                _repeat(_plane(inner["reflectance"], layer, own, outer), skip, factor, values[place])
+            distinct = _distinct(inner["clear_looks"], layers, own.slices_in(outer))
+            looks = reduce(np.minimum, (_plane(inner["clear_looks"], layer, own, outer) for layer in distinct))
+            fine = np.empty(window.shape, np.uint16)
+            _repeat(looks, skip, factor, fine)
+            np.minimum(clear, fine, out=clear)
     return values, clear
 
 
-def _replicated(array: Any, outer: Window, window: Window, factor: int, place: int) -> NDArray[np.uint16]:
-    coarse = window.at(factor)
-    rows, cols = coarse.slices_in(outer.at(factor))
+def _plane(array: Any, place: int, window: Window, outer: Window) -> NDArray[np.uint16]:
+    """A window of one band, in its own pixels."""
+    rows, cols = window.slices_in(outer)
     # As a slice: where a number drops an axis, zarrs fails on a single row of a shard.
     pixels: NDArray[np.uint16] = np.asarray(array[place : place + 1, rows, cols])[0]
-    if factor == 1:
-        return pixels
-    fine = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
-    rows, cols = window.slices_in(coarse.times(factor))
-    return fine[rows, cols]
+    return pixels
+
+
+def _distinct(array: Any, layers: Sequence[int], within: tuple[slice, slice]) -> list[int]:
+    """Those of these bands whose shards are not an earlier one's byte for byte: mostly all have the same looks."""
+    rows, cols = (
+        range(part.start // size, -(-part.stop // size)) for part, size in zip(within, array.shards[1:], strict=True)
+    )
+    folder = Path(array.store.root) / array.path
+    found: dict[tuple[bytes, ...], int] = {}
+    for layer in layers:
+        keys = (array.metadata.encode_chunk_key((layer, row, col)) for row in rows for col in cols)
+        found.setdefault(tuple(file.read_bytes() if (file := folder / key).exists() else b"" for key in keys), layer)
+    return list(found.values())
+
+
+@njit(nogil=True, cache=True)
+def _repeat(coarse: NDArray[np.uint16], skip: tuple[int, int], factor: int, out: NDArray[np.uint16]) -> None:
+    """Every pixel `factor` times each way, but for the first `skip` rows and columns and those beyond `out`."""
+    wide = np.empty(coarse.shape[1] * factor, np.uint16)
+    for y in range(out.shape[0]):
+        if y == 0 or (y + skip[0]) % factor == 0:
+            row = coarse[(y + skip[0]) // factor]
+            for x in range(row.shape[0]):
+                for again in range(factor):
+                    wide[x * factor + again] = row[x]
+        source, target = wide[skip[1] : skip[1] + out.shape[1]], out[y]
+        for x in range(target.shape[0]):
+            target[x] = source[x]
 
 
 def open_scenes(folder: Path | str, tile: Tile) -> ClearScenes:

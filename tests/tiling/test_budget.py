@@ -23,7 +23,7 @@ def test_the_chunk_has_a_least_and_a_most():
 @given(st.integers(1, 500), st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 300 * MB))
 def test_strips_fit_and_are_as_few_and_as_even_as_can_be(slots, width_px, height_px, nbytes):
     rows = stack_rows(slots=slots, width_px=width_px, height_px=height_px, nbytes=nbytes)
-    row_nbytes = slots * width_px * 2
+    row_nbytes = slots * width_px * 3
     assert 1 <= rows <= height_px
     assert rows == 1 or rows * row_nbytes <= nbytes
     strips = -(-height_px // rows)
@@ -32,10 +32,10 @@ def test_strips_fit_and_are_as_few_and_as_even_as_can_be(slots, width_px, height
 
 
 def test_strips_by_hand():
-    assert stack_rows(slots=24, width_px=1024, height_px=1024, nbytes=48 * MB) == 1024
-    assert stack_rows(slots=96, width_px=1024, height_px=1024, nbytes=48 * MB) == 256
-    assert stack_rows(slots=400, width_px=1024, height_px=1024, nbytes=48 * MB) == 61
-    assert stack_rows(slots=10**6, width_px=1024, height_px=1024, nbytes=48 * MB) == 1
+    assert stack_rows(slots=24, width_px=1024, height_px=1024, nbytes=72 * MB) == 1024
+    assert stack_rows(slots=96, width_px=1024, height_px=1024, nbytes=72 * MB) == 256
+    assert stack_rows(slots=400, width_px=1024, height_px=1024, nbytes=72 * MB) == 61
+    assert stack_rows(slots=10**6, width_px=1024, height_px=1024, nbytes=72 * MB) == 1
 
 
 @given(st.integers(1, 64), st.integers(0, 64_000 * MB))
@@ -49,9 +49,9 @@ def test_the_shares_are_within_the_memory(threads, memory_bytes):
 
 def test_the_shares_by_hand():
     shares = Shares.of(memory_bytes=600 * MB, threads=2)
-    assert shares.stack_nbytes == 48 * MB
+    assert shares.stack_nbytes == 72 * MB
     assert shares.streams_nbytes == 64 * MB
-    assert shares.mask_nbytes == shares.held_nbytes == (600 - 64) * MB // 6
+    assert shares.mask_nbytes == shares.held_nbytes == (600 - 64) * MB // 8
     assert 560 * MB < shares.nbytes <= 600 * MB
 
 
@@ -59,4 +59,4 @@ def test_the_shares_by_hand():
 def test_the_stack_gets_what_memory_leaves(threads):
     sizes = [Shares.of(memory_bytes=n * MB, threads=threads).stack_nbytes for n in (100, 300, 600, 4000)]
     assert sizes == sorted(sizes)
-    assert sizes[-1] == 48 * MB
+    assert sizes[-1] == 72 * MB

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scanner.composite.median import COVERED, SELECTED, masked_median, put, sorting_network
+from scanner.composite.median import COVERED, SELECTED, Masked, masked_median, put, selected_median, sorting_network
 
 
 def oracle(stack: NDArray[np.uint16]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
@@ -79,3 +79,21 @@ def test_values_saturate_and_never_wrap(nodata: int, shift: int, factor: int) ->
         assert wrong == bool((chosen & (has != ((under & COVERED) != 0))).any())
         right = np.where(under & COVERED, np.uint16(5), np.uint16(nodata))
         assert not put(right, state, at, (nodata, shift), fresh, out)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+@pytest.mark.parametrize("offset", [(0, 0), (1, 1), (3, 2)])
+def test_the_median_of_dn_is_that_of_what_was_put(factor: int, offset: tuple[int, int]) -> None:
+    rng = np.random.default_rng(factor)
+    codings = np.array([(0, 0, 0), (0, 1000, 0), (9, -500, 1), (0, 65_534, 1), (7, -65_534, 0)] * 3, np.int64)
+    dn = rng.choice(np.array([0, 1, 7, 9, 499, 500, 501, 999, 64535, 64536, 65535], np.uint16), (len(codings), 11, 301))
+    state = rng.choice(np.array([0, COVERED, SELECTED, COVERED | SELECTED], np.uint8), (len(codings), 15, 310))
+    at = (*offset, factor)
+    stack, wrong = np.empty_like(dn), False
+    for values, own, out, (nodata, shift, checked) in zip(dn, state, stack, codings.tolist(), strict=True):
+        wrong |= put(values, own, at, (nodata, shift), True, out) and bool(checked)
+    median, count = (np.full(dn.shape[1:], 7, np.uint16) for _ in range(2))
+    assert selected_median(dn, Masked(state, at, codings), median, count) == wrong
+    for got, expected in zip((median, count), reduced(stack), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert not selected_median(dn, Masked(state, at, codings * (1, 1, 0)), median, count)
