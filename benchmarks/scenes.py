@@ -152,6 +152,8 @@ def _land(gsd_m: int, edge_m: int) -> tuple[NDArray[np.float32], NDArray[np.floa
 def _write_band(folder: Path, window: Window, band: str, number: int, parts: tuple[NDArray[np.float32], ...]) -> None:
     land, rough, grain = parts
     with _create(folder / f"{band}-{number}.tif", len(land), GSD[band], "uint16") as out:
+        # Elsewhere even ground: without any, the offset's audit would find land at 20 m where 10 m has none.
+        out.write(np.full((len(land), len(land)), LEVEL[band], np.uint16), 1)
         for block in blocks_under(window, GSD[band]):
             here = block.slices_in(Window(x0=0, y0=0, x1=len(land), y1=len(land)))
             shift = 173 * number + 311 * BANDS.index(band)
