@@ -185,8 +185,8 @@ def _assemble(
     )  # fmt: skip
     _say_faults(tuple(faults.values()))
     return ChipsResult(
-        out=config.out, counts=_counts(asked.classes, rows["label"]), left_out=left_out, digest=digest,
-        faults=tuple(faults.values()),
+        out=config.out, counts=_counts(asked.classes, rows["label"], pixels.get("mask")), left_out=left_out,
+        digest=digest, faults=tuple(faults.values()),
     )  # fmt: skip
 
 
@@ -206,14 +206,16 @@ def _kept(config: ChipsConfig, asked: Asked, numbers: Sequence[int], left_out: C
     return [numbers[index] for index in drawn]
 
 
-def _counts(classes: Sequence[str], labels: NDArray[np.int16]) -> dict[str, int]:
-    return {name: int((labels == index).sum()) for index, name in enumerate(classes)}
+def _counts(classes: Sequence[str], labels: NDArray[np.int16], masks: NDArray[np.int16] | None) -> dict[str, int]:
+    """Chips of each class; where pixels have classes, the chips that hold one of it."""
+    whole = labels[:, None, None] if masks is None else masks
+    return {name: int((whole == index).any(axis=(1, 2)).sum()) for index, name in enumerate(classes)}
 
 
 def _as_it_lies(out: Path) -> ChipsResult:
     chips = read_chips(out)
     return ChipsResult(
-        out=out, counts=_counts(chips.classes, chips.labels), left_out={}, digest=chips.digest, faults=()
+        out=out, counts=_counts(chips.classes, chips.labels, chips.mask), left_out={}, digest=chips.digest, faults=()
     )
 
 

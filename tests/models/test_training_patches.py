@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from models.card import CardError, ModelCard
 from models.networks import FCN, IMPACT, UNET, build
 from models.training.ahead import ahead
-from models.training.augment import changed, changes
+from models.training.augment import changes, laid, light_terms, lit, moved, turn
 from models.training.checkpoint import CheckpointError, Keeper
 from models.training.config import TrainConfig
 from models.training.folds import median_step, over_folds
@@ -119,8 +119,8 @@ def test_a_judge_and_the_fcn_learn_from_chips():
     lengths = {"mode": "fcn", "window_px": 189, "stride_px": 27, "halo_px": 94, "output": "cells", "arguments": {}}
     chips = np.random.default_rng(0).integers(1000, 3000, (4, 3, 201, 201)).astype(np.uint16)
     wide = of_chips(chips, np.array([0, 1, 0, 1]), None, edge_px=215, where=(np.zeros((4, 4)), ("x",) * 4, ("d",) * 4))
-    assert (wide.cut(np.array([0]), [0])[0, :, :7] == 0).all()
-    np.testing.assert_array_equal(wide.cut(np.array([1]), [0])[0, :, 7:208, 7:208], chips[1])
+    assert (wide.cut(np.array([0]), [0])[0][:, :7] == 0).all()
+    np.testing.assert_array_equal(wide.cut(np.array([1]), [0])[0][:, 7:208, 7:208], chips[1])
     train_patches(
         make_draft(FCN, **lengths), wide, dataclasses.replace(STILL, steps=1, batch=2), fold_of(wide, "nobody")
     )
@@ -191,12 +191,12 @@ def test_a_change_moves_marks_with_their_pixels():
     marks[:, 10:30, 12:26] = 1
     pixels = (marks[:, None] * 4.0 + 1.0).repeat(1, 3, 1, 1)
     change = changes(6, 3, config, rng)
-    lit, moved = changed(pixels.clone(), marks, change, np.zeros(3, np.float32), np.ones(3, np.float32))
-    assert (moved == LEFT_OUT).any()
-    assert (lit[:, 0][moved == LEFT_OUT] < 1).all()
-    inside = (lit[:, 0] > 4.5) == (moved == 1)
-    assert inside[(lit[:, 0] < 2) | (lit[:, 0] > 4.9)].all()
-    assert not torch.equal(moved[0], moved[1])
+    squares, drawn = moved(pixels, marks, change)
+    assert (drawn == LEFT_OUT).any()
+    assert (squares[:, 0][drawn == LEFT_OUT] < 1).all()
+    inside = (squares[:, 0] > 4.5) == (drawn == 1)
+    assert inside[(squares[:, 0] < 2) | (squares[:, 0] > 4.9)].all()
+    assert not torch.equal(drawn[0], drawn[1])
 
 
 def test_light_is_a_gain_and_an_offset_of_reflectance():
@@ -206,12 +206,16 @@ def test_light_is_a_gain_and_an_offset_of_reflectance():
     change = changes(2, 3, config, rng)
     scaled = torch.from_numpy((reflectance - mean[:, None, None]) / std[:, None, None])
     scaled[0, 0, 0, 0] = 0.0
-    lit, _ = changed(scaled, None, change, mean, std)
-    back = lit.numpy() * std[:, None, None] + mean[:, None, None]
+    light = light_terms(change, mean, std)
+    changed = lit(scaled, *light)
     expected = reflectance * change.gain[:, :, None, None] + change.offset[:, :, None, None]
-    assert lit[0, 0, 0, 0] == 0
-    back[0, 0, 0, 0] = expected[0, 0, 0, 0]
-    np.testing.assert_allclose(back, expected, atol=1e-5)
+    expected = (expected - mean[:, None, None]) / std[:, None, None]
+    expected[0, 0, 0, 0] = 0
+    np.testing.assert_allclose(changed, expected, atol=1e-5)
+    raw = reflectance.copy()
+    raw[0, 0, 0, 0] = np.nan
+    terms = (light[0] / std, light[1] - light[0] * mean / std)
+    np.testing.assert_allclose(laid([turn(one, 5) for one in raw], *terms), turn(expected, 5), atol=1e-5)
 
 
 @settings(max_examples=40, deadline=None)
