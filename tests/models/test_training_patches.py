@@ -256,6 +256,29 @@ def test_no_held_out_pixel_is_trained_on(seed, by, kind):
         assert held == list(range(30))
 
 
+@pytest.mark.parametrize("block", [50.0, 90.0])
+def test_pixels_of_overlapping_squares_are_in_one_part(block):
+    """Every pixel of a picture has its own number; what the parts cut of it, as patches and as chips, is disjoint."""
+    picture = np.arange(1, 200 * 200 + 1, dtype=np.uint16).reshape(1, 200, 200)
+    image = Image(
+        pixels=picture, marks=np.zeros((200, 200), np.int16), group="g", date="t", phase_px=(3, 5), outline=np.array
+    )
+    patches = of_images([image], edge_px=24, stride_px=8, positive_share=0.1, target=1)
+    corners = np.random.default_rng(0).integers(0, 160, (60, 2))
+    chips = np.stack([picture[:, y : y + 40, x : x + 40] for x, y in corners])
+    boxes = np.concatenate([corners, corners + 40], axis=1)
+    cut = of_chips(chips, np.zeros(60), None, edge_px=24, where=(boxes, ("g",) * 60, ("t",) * 60))
+    for samples in (patches, cut):
+        for kind in ("once", "kfold", "repeated"):
+            split = Split(kind=kind, block=block, folds=3, repeats=3)
+            for fold in folds_of(split, samples.groups, samples.dates, samples.boxes, 1):
+                train, held_out = (
+                    np.unique(np.stack(samples.cut(part, [0] * len(part)))) for part in (fold.train, fold.held_out)
+                )
+                assert not np.intersect1d(train, held_out).size
+                assert fold.beside > 0
+
+
 def test_held_out_units_by_name():
     groups, dates, boxes = list("aabb"), ["x"] * 4, np.arange(4)[:, None] * 10 + np.array([0, 0, 1, 1.0])
     (fold,) = folds_of(Split(by="group", held_out=("b",)), groups, dates, boxes, 0)
