@@ -75,20 +75,21 @@ def train_patches(
         task = squares.task()
         fitted = fit(net, config, task, session)
         net.load_state_dict(fitted.state_dict)
-        shown = squares.held_out if len(fold.held_out) else squares.train
+        shown = squares.held_out if len(squares.held_out) else squares.train
         with torch.inference_mode():
             counts = squares.look(net.eval(), shown, task.loss).counts
     return Trained(
         state_dict=fitted.state_dict, mean=draft.mean, std=draft.std, history=tuple(map(dict, fitted.history)),
-        metrics=report(counts, draft.classes, len(draft.classes) - 1) | _said(fitted, config, fold),
+        metrics=report(counts, draft.classes, len(draft.classes) - 1) | _said(fitted, config, fold, squares),
     )  # fmt: skip
 
 
-def _said(fitted: Fitted, config: TrainConfig, fold: Fold) -> dict[str, Any]:
+def _said(fitted: Fitted, config: TrainConfig, fold: Fold, squares: "_Squares") -> dict[str, Any]:
     """`measured_on` says in words what the figures are worth."""
     return {
-        "measured_on": "held-out groups" if len(fold.held_out) else "the training set", "held_out": list(fold.units),
-        "samples": len(fold.train), "samples_held_out": len(fold.held_out), "samples_beside": fold.beside,
+        "measured_on": "held-out groups" if len(squares.held_out) else "the training set",
+        "held_out": list(fold.units), "samples": len(squares.train), "samples_held_out": len(squares.held_out),
+        "samples_beside": fold.beside,
         "seed": config.seed, "step": fitted.step, "steps": fitted.steps,
     }  # fmt: skip
 
