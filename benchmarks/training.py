@@ -134,7 +134,9 @@ def main() -> None:
         rows.append(row)
         spread = " to ".join(f"{ratio:.2f}" for ratio in itertools.chain(ratios[:1], ratios[-1:]))
         print(
-            f"{case:24} floor {row['floor_ms']:8.1f} ms, ours {row['ours_ms']:8.1f} ms, {row['ratio']:.2f} ({spread})"
+            f"{case:24} floor {row['floor_ms']:7.1f} ms, with optimizer {row['with_optimizer_ms']:7.1f} ms, "
+            f"ours {row['ours_ms']:7.1f} ms: {row['ratio']:.2f} ({spread}), {row['ratio_with_optimizer']:.2f}",
+            flush=True,
         )
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n")
