@@ -20,6 +20,9 @@ __all__ = ["AskedPixels", "Part", "detect_pixels", "held_nbytes_per_px", "seen_i
 AREA_ROWS = 64
 """Rows whose areas are computed at once: float64, several times."""
 
+SQUARE_PX = 512
+"""Of the squares that grids are made of: a tile has 18 by 18, and a village needs one."""
+
 Bools = NDArray[np.bool_]
 
 
@@ -56,12 +59,22 @@ class AskedPixels:
         """The output pixels of the tile."""
         return self.lattice.covering(self.tile.window)
 
+    @property
+    def frame(self) -> Window:
+        """The pixels that grids are written of: squares of SQUARE_PX, from the tile's corner, round all judged ones."""
+        own = self.tile.window
+        within = self.ground.bounds and self.ground.bounds.intersect(own)
+        if not within:
+            return Window(x0=own.x0, y0=own.y0, x1=own.x0 + SQUARE_PX, y1=own.y0 + SQUARE_PX)
+        inner = Window(x0=within.x0 - own.x0, y0=within.y0 - own.y0, x1=within.x1 - own.x0, y1=within.y1 - own.y0)
+        squares = inner.at(SQUARE_PX).times(SQUARE_PX)
+        x0, y0, x1, y1 = squares.x0 + own.x0, squares.y0 + own.y0, squares.x1 + own.x0, squares.y1 + own.y0
+        return Window(x0=x0, y0=y0, x1=x1, y1=y1)
+
     def parts(self, reach_px: int) -> Iterator[tuple["_Place", Window]]:
         """Core, own pixels and window to read of each chunk, shrunk to the box of its judged pixels."""
-        bounds = self.ground.bounds
-        within = bounds and bounds.intersect(self.tile.window)
-        for chunk in self._chunks() if within else ():
-            own = chunk.core.intersect(within)
+        for chunk in self._chunks():
+            own = chunk.core.intersect(self.frame)
             box = own and self._box(own)
             if box:
                 core = self.steps.covering(box).window(self.steps)
