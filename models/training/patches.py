@@ -176,8 +176,8 @@ class _Squares:
         if self.draft.scaling == "standard":
             slope, shift = self._terms(change, stored=squares[0].dtype == np.uint16)
             buffer = step % len(self.buffers)
-            self.buffers[buffer] = laid(squares, slope, shift, self.buffers[buffer])
-            return self._finish(self.buffers[buffer], targets, change)
+            inputs = self.buffers[buffer] = laid(squares, slope, shift, self.buffers[buffer])
+            return self._finish(inputs, targets, change)
         pixels: Any = np.stack(squares)
         scaled = self.standard.on_cpu(pixels)
         return self._finish(lit(scaled, *light_terms(change, self.mean, self.std)), targets, change)
