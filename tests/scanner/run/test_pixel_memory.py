@@ -8,6 +8,7 @@ import pytest
 
 CHILD = """
 import json, resource, sys
+from pathlib import Path
 import numpy as np, shapely
 from scanner.detection.found import Found
 from scanner.detection.pixels import AskedPixels, detect_pixels, held_nbytes_per_px
@@ -40,7 +41,7 @@ ground = Ground(tile.zone, tile.window, frame_of(tile.zone, tile.window))
 asked = AskedPixels(tile=tile, card=card, ground=ground, chunk_px=chunk_px)
 def run(parts):
     found = []
-    with probability_sheet(folder + "/p.tif", asked.cells.shape, transform=asked.lattice.transform(asked.cells),
+    with probability_sheet(Path(folder) / "p.tif", asked.cells.shape, transform=asked.lattice.transform(asked.cells),
                            epsg=tile.zone, classes=card.classes) as sheet:
         for part in parts:
             sheet.write(*asked.lattice.covering(part.window).slices_in(asked.cells), part.probabilities)
