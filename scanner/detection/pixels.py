@@ -5,15 +5,19 @@ A tile has 85 million pixels, so each chunk's grids are handed on as soon as the
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models import Detector, Judge, ModelCard
+from models import ModelCard
 from scanner.detection.detect import impacts_at
 from scanner.detection.found import UNJUDGED, Found, Reader, Stored, read_ahead
 from scanner.detection.reach import JUDGED_PX, core_reach_px
 from tiling import CellRange, Chunk, Ground, Lattice, TileId, Window, chunks
+
+if TYPE_CHECKING:
+    from models import Detector, Judge
 
 __all__ = ["AskedPixels", "Part", "detect_pixels", "held_nbytes_per_px", "seen_in"]
 
@@ -138,7 +142,7 @@ def seen_in(composite: NDArray[np.uint16]) -> Bools:
 
 
 def detect_pixels(
-    asked: AskedPixels, read: Reader, detector: Detector, judge: Judge | None, threshold: float
+    asked: AskedPixels, read: Reader, detector: "Detector", judge: "Judge | None", threshold: float
 ) -> Iterator[Part]:
     """Score every judged pixel of a tile; what a pixel is given does not depend on how the chunks were cut.
 
@@ -155,7 +159,7 @@ def detect_pixels(
 
 
 def _part(
-    asked: AskedPixels, place: _Place, stored: Stored, detector: Detector, judge: Judge | None, threshold: float
+    asked: AskedPixels, place: _Place, stored: Stored, detector: "Detector", judge: "Judge | None", threshold: float
 ) -> Part:
     composite, clear = stored
     rows, columns = place.own.slices_in(place.read)
@@ -187,7 +191,7 @@ def _part(
     )  # fmt: skip
 
 
-def _scores(place: _Place, composite: NDArray[np.uint16], detector: Detector) -> NDArray[np.float32]:
+def _scores(place: _Place, composite: NDArray[np.uint16], detector: "Detector") -> NDArray[np.float32]:
     """(class, row, column) of the place's own pixels."""
     card = detector.card
     rows, columns = place.core.buffer(card.halo_px).slices_in(place.read)
@@ -197,7 +201,7 @@ def _scores(place: _Place, composite: NDArray[np.uint16], detector: Detector) ->
 
 
 def _impacts(
-    asked: AskedPixels, place: _Place, composite: NDArray[np.uint16], pixels: NDArray[np.int64], judge: Judge | None
+    asked: AskedPixels, place: _Place, composite: NDArray[np.uint16], pixels: NDArray[np.int64], judge: "Judge | None"
 ) -> NDArray[np.float32]:
     """(hit, class): pixels (row, column of `own`) of one cell of JUDGED_PX share what its middle's chip says."""
     anchor_y = asked.lattice.anchor_y
