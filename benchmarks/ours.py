@@ -74,8 +74,8 @@ def detect_unit(root: Path, wanted: CompositeRequest) -> DetectUnit:
     aoi = box(inner.x0 * 10, -inner.y1 * 10, inner.x1 * 10, -inner.y0 * 10)
     return DetectUnit(
         folder=root, digest="bench", tile=TILE, aoi=aoi,
-        scenes={scene.id: scene.time.date() for scene in wanted.scenes}, detector=str(find(CARD)),
-        impact=None, delineator=None, threshold=0.5, chunk_px=CHUNK_PX, device="cpu", threads=wanted.threads,
+        scenes={scene.id: scene.time.date() for scene in wanted.scenes}, detector=str(find(CARD)), impact=None,
+        delineator=None, threshold=0.5, chunk_px=CHUNK_PX, device="cpu", threads=wanted.threads,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.card import CardError, ModelCard
-from models.memory import peak_bytes
+from models.memory import onnx_bytes, peak_bytes
 from models.staging import staged
 from models.standard import Pixels, Standard
 
@@ -26,10 +27,13 @@ _Part = TypeVar("_Part")
 class Engine:
     """A network that is ready on its device, in its precision, with its card's scaling."""
 
-    def __init__(self, card: ModelCard, net: Net, device: torch.device, *, bf16: bool = False) -> None:
+    def __init__(
+        self, card: ModelCard, net: Net, device: torch.device, *, bf16: bool = False, file: Path | None = None
+    ) -> None:
         self.card = card
         self.net = net
         self.device = device
+        self._file = file
         self._standard = Standard(card)
         self.dtype = torch.bfloat16 if bf16 else torch.float32
 
@@ -95,6 +99,9 @@ class Engine:
                 f"card {self.card.name!r}: of {tuple(image.shape)} its network makes {shape}, "
                 f"expected {(1, classes, *expected)}: give the card the network's window, stride, finer and classes"
             )
+        if self.card.form == "onnx" and self._file:
+            # Another library's operations, that torch does not see.
+            nbytes += onnx_bytes(self._file, tuple(image.shape))
         return nbytes / edge_px**2
 
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from models.card import CardError, ModelCard, read_card
 from models.networks import build
+from models.networks.fcn import Fcn
 from models.plain_pt2 import plain_archive
-from models.programs import CARD_KEY, Program, needs_onnx, run_of
+from models.programs import CARD_KEY, Program, needs_onnx, read_program
 from models.registry import checked_file, find
 
 __all__ = ["TOLERANCE", "export_model"]
@@ -25,15 +26,14 @@ _FORMS = {".pt2": "torch_export", ".onnx": "onnx"}
 
 
 class _Core(nn.Module):
-    """A network's logits of a core from its pixels and halo."""
+    """The paper's logits of a core from its pixels and halo."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: Fcn) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, image: Tensor) -> Tensor:
-        logits: Tensor = self.net.core(image)
-        return logits
+        return self.net.core(image)
 
 
 def export_model(name: str | Path, target: Path) -> float:
@@ -54,7 +54,7 @@ def export_model(name: str | Path, target: Path) -> float:
         raise CardError(f"card {card.name!r} is a program already: copy {folder / card.file}")
     net = build(card.network, bands=len(card.bands), classes=len(card.classes), **card.arguments).eval()
     net.load_state_dict(load_file(checked_file(folder, card)))
-    module = _Core(net) if card.mode == "fcn" and hasattr(net, "core") else net
+    module = _Core(net) if isinstance(net, Fcn) else net
     target.parent.mkdir(parents=True, exist_ok=True)
     _write(module, card, form, target)
     difference = _difference(module, card, form, target)
@@ -107,7 +107,7 @@ def _example(card: ModelCard, count: int, rows: int, columns: int) -> Tensor:
 
 def _difference(module: nn.Module, card: ModelCard, form: str, target: Path) -> float:
     """Greatest difference of a probability over drawn patches, or cores of several sizes."""
-    program = Program(run_of(target, form, torch.device("cpu")), card)
+    program = Program(read_program(target, form).run(torch.device("cpu")), card)
     worst = 0.0
     with torch.inference_mode():
         for count, rows, columns in ((2, 3, 2), (1, 1, 1), (5, 1, 4)):

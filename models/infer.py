@@ -9,13 +9,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from models.card import CardError, DeviceUnavailableError, ModelCard, read_card, weights_digest
+from models.card import CardError, DeviceUnavailableError, ModelCard, read_card
 from models.engine import Engine, Floats, Net, halving
 from models.folding import folded
 from models.networks import build
 from models.networks.fcn import Fcn
 from models.networks.geometry import CHIP_PX
-from models.registry import find
+from models.registry import checked_file, find
 from models.standard import Pixels
 from models.strips import Strips
 from models.whole import Whole
@@ -46,16 +46,11 @@ def load(name: str | Path, device: Device = "auto", precision: Precision = "fp32
     card = read_card(folder)
     chosen = _device(device)
     bf16 = _bf16(card, chosen, precision)
-    path = folder / card.file
-    digest = weights_digest(path)
-    if digest != card.sha256:
-        raise CardError(
-            f"{path} is not what its card was made for: sha256 {digest}, expected {card.sha256}; copy it again"
-        )
+    path = checked_file(folder, card)
     if card.form != "weights":
         from models.programs import open_program  # noqa: PLC0415
 
-        return _model(Engine(card, open_program(folder, card, chosen), chosen))
+        return _model(Engine(card, open_program(folder, card, chosen), chosen, file=path))
     try:
         weights = load_file(path)
     except SafetensorError as error:

@@ -181,7 +181,7 @@ def _is_plain_spec(text: str) -> bool:
         if node["type"] not in _SPECS or not isinstance(context, str) or re.search(r"[{}]", context):
             return False
         stack.extend(node["children_spec"])
-    return version == 1
+    return bool(version == 1)
 
 
 def _written(records: Mapping[str, bytes]) -> io.BytesIO:

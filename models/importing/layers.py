@@ -1,6 +1,6 @@
 """Keras layers in the words of `models.networks.keras_cnn`: each with its weights in the order torch keeps them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,7 +189,7 @@ def _part(kind: str, **numbers: Any) -> Part:
     return Part(layer={"kind": kind, **numbers}, tensors={})
 
 
-_KINDS: Mapping[str, Callable[[Config, Arrays], Sequence[Part] | list[Part]]] = {
+_KINDS: Mapping[str, Callable[[Config, Arrays], list[Part]]] = {
     "Activation": lambda config, _: _activated(config),
     "AveragePooling2D": _pool("average_pool"),
     "BatchNormalization": _normalisation,

@@ -17,7 +17,7 @@ __all__ = ["Source", "read_source"]
 
 _FORMS = {".h5": "weights", ".hdf5": "weights", ".onnx": "onnx", ".pt2": "torch_export"}
 _PICKLES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
-_NOT_TAKEN = frozenset({"arguments", "form", "gives", "name", "sha256"})
+_NOT_TAKEN = frozenset({"arguments", "bf16", "form", "gives", "name", "sha256"})
 """Fields of an exported card that are not those of the card made of it."""
 
 
@@ -80,25 +80,25 @@ def _keras(path: Path) -> Source:
 
 
 def _program(path: Path, form: str) -> Source:
-    from models.plain_pt2 import card_in, plain_archive  # noqa: PLC0415
-    from models.programs import Program, input_shape, onnx_card, run_of  # noqa: PLC0415
+    from models.programs import Program, read_program  # noqa: PLC0415
 
-    shape = input_shape(path, form)
+    program = read_program(path, form, beside=True)
+    shape = program.input_shape()
     if len(shape) != 4:
         raise CardError(f"{path} takes an array of {len(shape)} axes, expected four: patches, band, y, x")
-    values = _taken(card_in(path) if form == "torch_export" else onnx_card(path))
+    values = _taken(program.card())
 
     def network(card: ModelCard) -> "nn.Module":
         import torch  # noqa: PLC0415
 
-        return Program(run_of(path, form, torch.device("cpu")), card)
+        return Program(program.run(torch.device("cpu")), card)
 
     return Source(
         known=values,
         fixed={"form": form, "network": values.get("network", form), "arguments": {}},
         shape=shape,
         classes=None,
-        content=plain_archive(path).getvalue() if form == "torch_export" else path.read_bytes(),
+        content=program.content,
         network=network,
     )
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["ahead"]
+__all__ = ["DEPTH", "ahead"]
 
 DEPTH = 2
 """Batches that wait: one is enough where making them is quicker than learning, another evens it out."""
@@ -20,6 +20,8 @@ def ahead(
     draw: Callable[[np.random.Generator, int], Item], rng: np.random.Generator, steps: Iterable[int]
 ) -> Iterator[tuple[Item, State]]:
     """What draw(rng, step) gives for each step in order, and the generator's state after it.
+
+    One is used, DEPTH wait, the next is drawn: what a draw fills may be filled again DEPTH + 3 draws later.
 
     One thread draws, so the draws are those of a loop. The state is what a training that is resumed goes on from: the
     generator itself is ahead.

@@ -14,7 +14,7 @@ from torch.nn import functional as nnf
 from models.training.config import TrainConfig
 from models.training.labels import LEFT_OUT, DetectorSample
 
-__all__ = ["Change", "blend", "changed", "changes", "relight", "turn"]
+__all__ = ["Change", "blend", "changes", "laid", "light_terms", "lit", "moved", "relight", "turn"]
 
 Floats = NDArray[np.float32]
 
@@ -81,45 +81,60 @@ def changes(count: int, bands: int, config: TrainConfig, rng: np.random.Generato
     )  # fmt: skip
 
 
-def changed(
-    squares: Tensor, marks: Tensor | None, change: Change, mean: Floats, std: Floats
-) -> tuple[Tensor, Tensor | None]:
-    """Scaled squares (n, band, y, x), zero where missing, and their marks (n, y, x), otherwise lit and otherwise large.
+def light_terms(change: Change, mean: Floats, std: Floats) -> tuple[Floats, Floats]:
+    """(n, band) slope and shift that light squares which are scaled by mean and std already."""
+    return change.gain, (((change.gain - 1) * mean + change.offset) / std).astype(np.float32)
+
+
+def lit(squares: Tensor, slope: Floats, shift: Floats) -> Tensor:
+    """Scaled squares (n, band, y, x), zero where missing, in other light; changed in place."""
+    missing = squares == 0
+    times, plus = (torch.from_numpy(term).to(squares.device)[:, :, None, None] for term in (slope, shift))
+    return squares.mul_(times).add_(plus).masked_fill_(missing, 0.0)
+
+
+def laid(squares: Sequence[Any], slope: Floats, shift: Floats, out: Tensor | None = None) -> Tensor:
+    """Squares (band, y, x) of any strides, each times its slope and its shift more: float32, channels last.
+
+    What is missing becomes zero. One pass and one thread: with torch's three or four, its threads would take the cores
+    that the network is on.
 
     Args:
-        squares: (reflectance - mean) / std; changed in place.
-        marks: class index a pixel; nearest, LEFT_OUT beyond the square.
-        change: what to do; its turns are done already.
-        mean: (band,) of the scaling; zero where it takes none off.
-        std: (band,) of the scaling.
+        squares: as composites store them, or reflectance.
+        slope: (n, band) scaling and light together.
+        shift: (n, band) of both.
+        out: what is filled and given back, channels last; fresh memory costs as much as the filling.
     """
-    slope, shift = change.gain, (((change.gain - 1) * mean + change.offset) / std).astype(np.float32)
-    if squares.device.type == "cpu":
-        _light(squares.permute(0, 2, 3, 1).numpy(), slope, shift)
-    else:
-        missing = squares == 0
-        times, plus = (torch.from_numpy(term).to(squares.device)[:, :, None, None] for term in (slope, shift))
-        squares.mul_(times).add_(plus).masked_fill_(missing, 0.0)
+    if out is None:
+        out = torch.empty((len(squares), *squares[0].shape), memory_format=torch.channels_last)
+    into = out.permute(0, 2, 3, 1).numpy()
+    for number, square in enumerate(squares):
+        _lay(square, slope[number], shift[number], into[number])
+    return out
+
+
+def moved(squares: Tensor, marks: Tensor | None, change: Change) -> tuple[Tensor, Tensor | None]:
+    """Squares and their marks (n, y, x) otherwise large: bilinear and nearest; beyond the square zero and LEFT_OUT."""
     if change.matrices is None:
         return squares, marks
     where = nnf.affine_grid(
         torch.from_numpy(change.matrices).to(squares.device), list(squares.shape), align_corners=False
     )
-    lit = nnf.grid_sample(squares, where, align_corners=False).contiguous(memory_format=torch.channels_last)
+    drawn = nnf.grid_sample(squares, where, align_corners=False).contiguous(memory_format=torch.channels_last)
     if marks is None:
-        return lit, None
+        return drawn, None
     above = (marks[:, None] - LEFT_OUT).float()  # what lies beyond becomes 0, and so LEFT_OUT again
-    drawn = nnf.grid_sample(above, where, mode="nearest", align_corners=False)
-    return lit, drawn[:, 0].round().long() + LEFT_OUT
+    nearest = nnf.grid_sample(above, where, mode="nearest", align_corners=False)
+    return drawn, nearest[:, 0].round().long() + LEFT_OUT
 
 
 @njit(nogil=True, cache=True)
-def _light(squares: Any, slope: Any, shift: Any) -> None:  # pragma: no cover
-    """(n, y, x, band) in one pass and one thread: torch takes four, and its threads those of the network."""
-    for n in range(squares.shape[0]):
-        for y in range(squares.shape[1]):
-            for x in range(squares.shape[2]):
-                for band in range(squares.shape[3]):
-                    value = squares[n, y, x, band]
-                    if value != 0:
-                        squares[n, y, x, band] = value * slope[n, band] + shift[n, band]
+def _lay(square: Any, slope: Any, shift: Any, out: Any) -> None:  # pragma: no cover
+    """(band, y, x) -> (y, x, band)."""
+    stored = square.itemsize == 2
+    for y in range(square.shape[1]):
+        for x in range(square.shape[2]):
+            for band in range(square.shape[0]):
+                value = np.float32(square[band, y, x])
+                seen = value != 0 if stored else value - value == 0
+                out[y, x, band] = value * slope[band] + shift[band] if seen else np.float32(0)

@@ -14,8 +14,9 @@ from models.card import ModelCard
 from models.metrics import confusion, report
 from models.networks import build
 from models.networks.fcn import Fcn
-from models.standard import Standard
-from models.training.augment import Change, changed, changes
+from models.standard import STORED_OFFSET, STORED_SCALE, Standard
+from models.training.ahead import DEPTH
+from models.training.augment import Change, changes, laid, light_terms, lit, moved
 from models.training.config import TrainConfig
 from models.training.labels import LEFT_OUT
 from models.training.loop import Check, Fitted, Session, Task, fit
@@ -74,20 +75,21 @@ def train_patches(
         task = squares.task()
         fitted = fit(net, config, task, session)
         net.load_state_dict(fitted.state_dict)
-        shown = squares.held_out if len(fold.held_out) else squares.train
+        shown = squares.held_out if len(squares.held_out) else squares.train
         with torch.inference_mode():
             counts = squares.look(net.eval(), shown, task.loss).counts
     return Trained(
         state_dict=fitted.state_dict, mean=draft.mean, std=draft.std, history=tuple(map(dict, fitted.history)),
-        metrics=report(counts, draft.classes, len(draft.classes) - 1) | _said(fitted, config, fold),
+        metrics=report(counts, draft.classes, len(draft.classes) - 1) | _said(fitted, config, fold, squares),
     )  # fmt: skip
 
 
-def _said(fitted: Fitted, config: TrainConfig, fold: Fold) -> dict[str, Any]:
+def _said(fitted: Fitted, config: TrainConfig, fold: Fold, squares: "_Squares") -> dict[str, Any]:
     """`measured_on` says in words what the figures are worth."""
     return {
-        "measured_on": "held-out groups" if len(fold.held_out) else "the training set", "held_out": list(fold.units),
-        "samples": len(fold.train), "samples_held_out": len(fold.held_out), "samples_beside": fold.beside,
+        "measured_on": "held-out groups" if len(squares.held_out) else "the training set",
+        "held_out": list(fold.units), "samples": len(squares.train), "samples_held_out": len(squares.held_out),
+        "samples_beside": fold.beside,
         "seed": config.seed, "step": fitted.step, "steps": fitted.steps,
     }  # fmt: skip
 
@@ -128,6 +130,8 @@ class _Squares:
         self.train = fold.train if self.by_pixel else fold.train[known[fold.train]]
         self.held_out = fold.held_out if self.by_pixel else fold.held_out[known[fold.held_out]]
         self.members = self._members()
+        # Filled in turn: one is learnt from, DEPTH wait, one is drawn, one is to spare.
+        self.buffers: list[Tensor | None] = [None] * (DEPTH + 3)
 
     def _members(self) -> list[NDArray[np.int64]]:
         """Training squares by class; of pixels, those without the target and those with some.
@@ -165,11 +169,25 @@ class _Squares:
         """A batch: scaled and changed on the CPU; for a GPU as it is stored, with what to do to it there."""
         picks = self._picks(rng, step)
         change = changes(len(picks), len(self.draft.bands), self.config, rng)
-        pixels = self.samples.cut(picks, change.turns.tolist())
-        targets = torch.from_numpy(self._targets(picks, change.turns.tolist()))
-        if self.device.type == "cpu":
-            return self._finish(self.standard.on_cpu(pixels), targets, change)
-        return torch.from_numpy(pixels).pin_memory(), targets.pin_memory(), change
+        turns = change.turns.tolist()
+        squares, targets = self.samples.cut(picks, turns), torch.from_numpy(self._targets(picks, turns))
+        if self.device.type != "cpu":
+            return torch.from_numpy(np.stack(squares)).pin_memory(), targets.pin_memory(), change
+        if self.draft.scaling == "standard":
+            slope, shift = self._terms(change, stored=squares[0].dtype == np.uint16)
+            buffer = step % len(self.buffers)
+            inputs = self.buffers[buffer] = laid(squares, slope, shift, self.buffers[buffer])
+            return self._finish(inputs, targets, change)
+        pixels: Any = np.stack(squares)
+        scaled = self.standard.on_cpu(pixels)
+        return self._finish(lit(scaled, *light_terms(change, self.mean, self.std)), targets, change)
+
+    def _terms(self, change: Change, *, stored: bool) -> tuple[Any, Any]:
+        """Slope and shift of scaling and light together."""
+        slope, shift = light_terms(change, self.mean, self.std)
+        scale, offset = (STORED_SCALE, STORED_OFFSET) if stored else (1.0, 0.0)
+        first, second = scale / self.std, (offset - self.mean) / self.std
+        return (first * slope).astype(np.float32), (second * slope + shift).astype(np.float32)
 
     def ready(self, drawn: Any) -> tuple[Tensor, Tensor]:
         """What was drawn, on the device."""
@@ -178,15 +196,14 @@ class _Squares:
             return inputs, labels
         pixels, targets, change = drawn
         pixels, targets = (part.to(self.device, non_blocking=True) for part in (pixels, targets))
-        return self._finish(self.standard.on_gpu(pixels), targets, change)
+        light = light_terms(change, self.mean, self.std)
+        return self._finish(lit(self.standard.on_gpu(pixels), *light), targets, change)
 
     def _finish(self, inputs: Tensor, targets: Tensor, change: Change) -> tuple[Tensor, Tensor]:
-        lit, marks = changed(inputs, targets if self.by_pixel else None, change, self.mean, self.std)
+        changed, marks = moved(inputs, targets if self.by_pixel else None, change)
         if self.draft.scaling != "standard":
-            lit = lit.clamp_(0, 1)
-        if marks is None:
-            return lit, targets
-        return lit, _finer(marks, self.draft.finer)
+            changed = changed.clamp_(0, 1)
+        return changed, targets if marks is None else _finer(marks, self.draft.finer)
 
     def _picks(self, rng: np.random.Generator, step: int) -> NDArray[np.int64]:
         batch = self.config.batch
@@ -209,7 +226,8 @@ class _Squares:
         for begin in range(0, len(picks), LOOKED_AT_ONCE):
             some = picks[begin : begin + LOOKED_AT_ONCE]
             still = [0] * len(some)
-            pixels, targets = self.samples.cut(some, still), torch.from_numpy(self._targets(some, still))
+            pixels: Any = np.stack(self.samples.cut(some, still))
+            targets = torch.from_numpy(self._targets(some, still))
             if self.device.type == "cpu":
                 inputs = self.standard.on_cpu(pixels)
             else:

@@ -47,38 +47,36 @@ class Samples:
         """How many squares."""
         return len(self.places)
 
-    def cut(self, picks: NDArray[np.int64], turns: Sequence[int]) -> Pixels:
-        """(k, band, edge, edge) of some squares, each turned; missing pixels beyond the image."""
-        first = self.images[0]
-        shape = (len(picks), len(first), self.edge_px, self.edge_px)
-        pixels: Pixels = _cut(self.images, self.places[picks], turns, np.full(shape, _missing(first), first.dtype))
-        return pixels
+    def cut(self, picks: NDArray[np.int64], turns: Sequence[int]) -> list[Pixels]:
+        """(band, edge, edge) of some squares, each turned; missing pixels beyond the image."""
+        missing = 0 if self.images[0].dtype == np.uint16 else np.nan
+        places = self.places[picks].tolist()
+        return [
+            turn(_cut(self.images[place[0]], place, self.edge_px, missing), which)
+            for place, which in zip(places, turns, strict=True)
+        ]
 
     def cut_marks(self, picks: NDArray[np.int64], turns: Sequence[int]) -> NDArray[np.int64]:
         """(k, edge, edge) class indices of some squares, each turned; LEFT_OUT beyond the image."""
         assert self.marks is not None  # noqa: S101  whoever asks has looked
-        out = np.full((len(picks), 1, self.edge_px, self.edge_px), LEFT_OUT, np.int64)
-        marks: NDArray[np.int64] = _cut([mark[None] for mark in self.marks], self.places[picks], turns, out)[:, 0]
-        return marks
+        places = self.places[picks].tolist()
+        marks = [
+            turn(_cut(self.marks[place[0]][None], place, self.edge_px, LEFT_OUT)[0], which)
+            for place, which in zip(places, turns, strict=True)
+        ]
+        return np.stack(marks).astype(np.int64)
 
 
-def _cut(images: Sequence[Any], places: NDArray[np.int64], turns: Sequence[int], out: Any) -> Any:
-    edge = out.shape[-1]
-    for square, (image, row, column), which in zip(out, places.tolist(), turns, strict=True):
-        whole = images[image]
-        top, left = max(0, row), max(0, column)
-        part = whole[:, top : max(0, row + edge), left : max(0, column + edge)]
-        if part.shape[1:] == (edge, edge):
-            square[:] = turn(part, which)
-            continue
-        upright = np.full_like(square, out.flat[0])
-        upright[:, top - row : top - row + part.shape[1], left - column : left - column + part.shape[2]] = part
-        square[:] = turn(upright, which)
-    return out
-
-
-def _missing(image: Pixels) -> float:
-    return 0 if image.dtype == np.uint16 else np.nan
+def _cut(image: Any, place: Sequence[int], edge_px: int, missing: float) -> Any:
+    """A square as a view of its image; a copy filled up where it reaches beyond."""
+    _, row, column = place
+    top, left = max(0, row), max(0, column)
+    part = image[:, top : max(0, row + edge_px), left : max(0, column + edge_px)]
+    if part.shape[1:] == (edge_px, edge_px):
+        return part
+    whole = np.full((len(image), edge_px, edge_px), missing, image.dtype)
+    whole[:, top - row : top - row + part.shape[1], left - column : left - column + part.shape[2]] = part
+    return whole
 
 
 def of_chips(

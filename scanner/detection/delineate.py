@@ -7,7 +7,7 @@ the pieces of neighbouring tiles fit each other exactly.
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from rasterio.features import shapes
 from shapely.geometry.base import BaseGeometry
 
-from models import Detector, ModelCard
+from models import ModelCard
 from scanner.detection.found import Reader, Stored, read_ahead
 from scanner.detection.pixels import seen_in
 from scanner.detection.reach import DELINEATE_PX
 from scanner.store.layout import write_atomic
 from tiling import Lattice, Tile, Window
+
+if TYPE_CHECKING:
+    from models import Detector
 
 __all__ = ["block_px", "delineate", "read_pieces", "united", "write_pieces"]
 
@@ -39,7 +42,7 @@ def block_px(card: ModelCard) -> int:
     return -(-max(BLOCK_PX, card.halo_px) // card.stride_px) * card.stride_px
 
 
-def delineate(tile: Tile, cells: NDArray[np.int64], read: Reader, segmenter: Detector) -> Pieces:
+def delineate(tile: Tile, cells: NDArray[np.int64], read: Reader, segmenter: "Detector") -> Pieces:
     """Pixels above the card's threshold within 500 m of the given cells, as polygons (edges join, corners do not).
 
     Args:

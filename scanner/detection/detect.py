@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models import Detector, Judge
 from scanner.detection.cells import median_looks, observed_cells
 from scanner.detection.found import UNJUDGED, Found, Reader, read_ahead
 from scanner.detection.reach import core_reach_px
 from scanner.types import OFFSET_DN
 from tiling import CellRange, Chunk, Lattice, TileId, Window
+
+if TYPE_CHECKING:
+    from models import Detector, Judge
 
 __all__ = ["Asked", "Detections", "detect_tile", "impacts_at", "reflectance_of"]
 
@@ -67,7 +70,9 @@ class Asked:
             yield shrunk.slices_in(self.cells), shrunk.window(self.lattice).buffer(reach_px)
 
 
-def detect_tile(asked: Asked, read: Reader, detector: Detector, judge: Judge | None, threshold: float) -> Detections:
+def detect_tile(
+    asked: Asked, read: Reader, detector: "Detector", judge: "Judge | None", threshold: float
+) -> Detections:
     """Score every judged cell of a tile; the result does not depend on how the chunks were cut.
 
     Args:
@@ -113,7 +118,11 @@ def _inner(grid: NDArray[np.uint16], edge_px: int) -> NDArray[np.uint16]:
 
 
 def impacts_at(
-    judge: Judge | None, composite: NDArray[np.uint16], corners: NDArray[np.int64], cell_px: int, bands: tuple[str, ...]
+    judge: "Judge | None",
+    composite: NDArray[np.uint16],
+    corners: NDArray[np.int64],
+    cell_px: int,
+    bands: tuple[str, ...],
 ) -> NDArray[np.float32]:
     """(cell, class): the judge's probabilities from the pixels round the middle of each cell; no class without one.
 

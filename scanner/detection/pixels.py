@@ -5,20 +5,27 @@ A tile has 85 million pixels, so each chunk's grids are handed on as soon as the
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models import Detector, Judge, ModelCard
+from models import ModelCard
 from scanner.detection.detect import impacts_at
 from scanner.detection.found import UNJUDGED, Found, Reader, Stored, read_ahead
 from scanner.detection.reach import JUDGED_PX, core_reach_px
 from tiling import CellRange, Chunk, Ground, Lattice, TileId, Window, chunks
 
+if TYPE_CHECKING:
+    from models import Detector, Judge
+
 __all__ = ["AskedPixels", "Part", "detect_pixels", "held_nbytes_per_px", "seen_in"]
 
 AREA_ROWS = 64
 """Rows whose areas are computed at once: float64, several times."""
+
+SQUARE_PX = 512
+"""Of the squares that grids are made of: a tile has 18 by 18, and a village needs one."""
 
 Bools = NDArray[np.bool_]
 
@@ -56,12 +63,22 @@ class AskedPixels:
         """The output pixels of the tile."""
         return self.lattice.covering(self.tile.window)
 
+    @property
+    def frame(self) -> Window:
+        """The pixels that grids are written of: squares of SQUARE_PX, from the tile's corner, round all judged ones."""
+        own = self.tile.window
+        within = self.ground.bounds and self.ground.bounds.intersect(own)
+        if not within:
+            return Window(x0=own.x0, y0=own.y0, x1=own.x0 + SQUARE_PX, y1=own.y0 + SQUARE_PX)
+        inner = Window(x0=within.x0 - own.x0, y0=within.y0 - own.y0, x1=within.x1 - own.x0, y1=within.y1 - own.y0)
+        squares = inner.at(SQUARE_PX).times(SQUARE_PX)
+        x0, y0, x1, y1 = squares.x0 + own.x0, squares.y0 + own.y0, squares.x1 + own.x0, squares.y1 + own.y0
+        return Window(x0=x0, y0=y0, x1=x1, y1=y1)
+
     def parts(self, reach_px: int) -> Iterator[tuple["_Place", Window]]:
         """Core, own pixels and window to read of each chunk, shrunk to the box of its judged pixels."""
-        bounds = self.ground.bounds
-        within = bounds and bounds.intersect(self.tile.window)
-        for chunk in self._chunks() if within else ():
-            own = chunk.core.intersect(within)
+        for chunk in self._chunks():
+            own = chunk.core.intersect(self.frame)
             box = own and self._box(own)
             if box:
                 core = self.steps.covering(box).window(self.steps)
@@ -125,7 +142,7 @@ def seen_in(composite: NDArray[np.uint16]) -> Bools:
 
 
 def detect_pixels(
-    asked: AskedPixels, read: Reader, detector: Detector, judge: Judge | None, threshold: float
+    asked: AskedPixels, read: Reader, detector: "Detector", judge: "Judge | None", threshold: float
 ) -> Iterator[Part]:
     """Score every judged pixel of a tile; what a pixel is given does not depend on how the chunks were cut.
 
@@ -142,7 +159,7 @@ def detect_pixels(
 
 
 def _part(
-    asked: AskedPixels, place: _Place, stored: Stored, detector: Detector, judge: Judge | None, threshold: float
+    asked: AskedPixels, place: _Place, stored: Stored, detector: "Detector", judge: "Judge | None", threshold: float
 ) -> Part:
     composite, clear = stored
     rows, columns = place.own.slices_in(place.read)
@@ -174,7 +191,7 @@ def _part(
     )  # fmt: skip
 
 
-def _scores(place: _Place, composite: NDArray[np.uint16], detector: Detector) -> NDArray[np.float32]:
+def _scores(place: _Place, composite: NDArray[np.uint16], detector: "Detector") -> NDArray[np.float32]:
     """(class, row, column) of the place's own pixels."""
     card = detector.card
     rows, columns = place.core.buffer(card.halo_px).slices_in(place.read)
@@ -184,7 +201,7 @@ def _scores(place: _Place, composite: NDArray[np.uint16], detector: Detector) ->
 
 
 def _impacts(
-    asked: AskedPixels, place: _Place, composite: NDArray[np.uint16], pixels: NDArray[np.int64], judge: Judge | None
+    asked: AskedPixels, place: _Place, composite: NDArray[np.uint16], pixels: NDArray[np.int64], judge: "Judge | None"
 ) -> NDArray[np.float32]:
     """(hit, class): pixels (row, column of `own`) of one cell of JUDGED_PX share what its middle's chip says."""
     anchor_y = asked.lattice.anchor_y

@@ -26,6 +26,9 @@ NOT_JUDGED = 65535
 MAX_PX = 2**28
 """Of the overview; with more, its pixels grow. Empty blocks cost nothing, but pyramids look at each."""
 
+OVERVIEW_M = 90.0
+"""Least pixel of the overview: a tile of 10 m pixels would take minutes to lay out, and nobody looks so closely."""
+
 STRIP_PX = 2**22
 """Pixels of the overview in hand at once."""
 
@@ -126,9 +129,9 @@ class _Mosaic:
 def write_overview(folder: Path, *, max_px: int = MAX_PX) -> Path | None:
     """Lay coverage/*.tif of all zones into coverage.tif in EPSG:4326; None where there are none.
 
-    A pixel is about one cell, larger only to stay under `max_px`, and takes the cell its centre lies in, of the zone
-    that owns it before any other. An area on both sides of the antimeridian gives a wide raster whose middle is empty
-    and takes no room.
+    A pixel is about one cell, larger only where cells are small or to stay under `max_px`, and takes the cell its
+    centre lies in, of the zone that owns it before any other. An area on both sides of the antimeridian gives a wide
+    raster whose middle is empty and takes no room.
     """
     folder = Path(folder)
     tiles = sorted((folder / "coverage").glob("*.tif"))
@@ -182,7 +185,7 @@ def _bounds(tile: Path) -> tuple[float, float, float, float]:
 def _mosaic(bounds: Sequence[tuple[float, float, float, float]], cell_m: float, max_px: int) -> _Mosaic:
     west, south = min(one[0] for one in bounds), min(one[1] for one in bounds)
     east, north = max(one[2] for one in bounds), max(one[3] for one in bounds)
-    finest_deg = cell_m / METRES_PER_DEGREE
+    finest_deg = max(cell_m, OVERVIEW_M) / METRES_PER_DEGREE
     pixel_deg = max(finest_deg, math.sqrt((east - west) * (north - south) / max_px))
     column0, column1 = math.floor(west / pixel_deg), math.ceil(east / pixel_deg)
     row0, row1 = math.floor(-north / pixel_deg), math.ceil(-south / pixel_deg)

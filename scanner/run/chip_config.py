@@ -69,6 +69,7 @@ class ChipsConfig:
                 "no class: give --column, --points NAME=FILE, or --labels RASTER",
             ),
             (not (self.labels and self.column), "--labels and --column both say the class: give one of them"),
+            (self.max_cloud is None or 0 <= self.max_cloud <= 100, f"--max-cloud {self.max_cloud}: expected 0 to 100"),
             (self.looks == "all" or self.looks >= 1, f"--looks {self.looks}: expected all or a whole number from 1"),
         )
         for good, complaint in checks:

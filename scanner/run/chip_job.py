@@ -92,35 +92,44 @@ def batches(
         CatalogError: the catalogue cannot be read, has no such collection, or holds another level.
     """
     boxes = [place.box for place in places]
-    groups: dict[tuple[TileId, int, int], list[int]] = {}
-    for number, place in enumerate(places):
-        block = (place.window.y0 // BLOCK_PX, place.window.x0 // BLOCK_PX)
-        groups.setdefault((place.tile, *block), []).append(number)
-    tiles: dict[TileId, list[int]] = {}
-    for tile, row, column in sorted(groups):
-        tiles.setdefault(tile, []).extend(groups[tile, row, column])
-    remote = "://" in query.catalog
-    everything = () if remote else search(replace(query, aoi=_around(boxes)))
+    everything = () if "://" in query.catalog else search(replace(query, aoi=_around(boxes)))
     found: list[Batch] = []
     without: list[int] = []
-    for tile, numbers in tiles.items():
-        scenes = search(replace(query, aoi=_around([boxes[number] for number in numbers]))) if remote else everything
+    for tile, blocks in _gathered(places).items():
+        numbers = [number for block in blocks for number in block]
+        scenes = everything or search(replace(query, aoi=_around([boxes[number] for number in numbers])))
         tree = shapely.STRtree([scene.footprint for scene in scenes])
         covered = {number for number in numbers if len(tree.query(boxes[number], predicate="intersects"))}
         without += [number for number in numbers if number not in covered]
-        for key in sorted(key for key in groups if key[0] == tile):
-            kept = [number for number in groups[key] if number in covered]
-            for begin in range(0, len(kept), BATCH_CHIPS):
-                some = tuple(kept[begin : begin + BATCH_CHIPS])
-                near = tree.query(_around([boxes[number] for number in some]), predicate="intersects")
-                found.append(
-                    Batch(
-                        tile=_room_for(tile, [places[number].window for number in some]), places=some,
-                        windows=tuple(places[number].window for number in some), bands=bands, looks=looks,
-                        scenes=tuple(sorted((scenes[index] for index in near), key=lambda scene: scene.id)),
-                    )
-                )  # fmt: skip
+        for some in _parted(blocks, covered):
+            windows = tuple(places[number].window for number in some)
+            near = tree.query(_around([boxes[number] for number in some]), predicate="intersects")
+            over = sorted((scenes[index] for index in near), key=lambda scene: scene.id)
+            found.append(
+                Batch(tile=_room_for(tile, windows), places=some, windows=windows, bands=bands, looks=looks,
+                      scenes=tuple(over))
+            )  # fmt: skip
     return tuple(found), tuple(sorted(without))
+
+
+def _gathered(places: Sequence[Place]) -> dict[TileId, list[list[int]]]:
+    """Numbers of places by tile, and there by square of ground, both in order."""
+    blocks: dict[tuple[TileId, int, int], list[int]] = {}
+    for number, place in enumerate(places):
+        block = (place.tile, place.window.y0 // BLOCK_PX, place.window.x0 // BLOCK_PX)
+        blocks.setdefault(block, []).append(number)
+    tiles: dict[TileId, list[list[int]]] = {}
+    for key in sorted(blocks):
+        tiles.setdefault(key[0], []).append(blocks[key])
+    return tiles
+
+
+def _parted(blocks: Sequence[Sequence[int]], covered: set[int]) -> Iterator[tuple[int, ...]]:
+    """What is built together: of one block, and not too many."""
+    for block in blocks:
+        kept = [number for number in block if number in covered]
+        for begin in range(0, len(kept), BATCH_CHIPS):
+            yield tuple(kept[begin : begin + BATCH_CHIPS])
 
 
 def _around(boxes: Sequence[BaseGeometry]) -> BaseGeometry:

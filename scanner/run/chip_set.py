@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,48 +146,68 @@ def _build(work: Sequence[tuple[Batch, int]], parts: Path, progress: Progress) -
     return paths
 
 
-def _assemble(
-    config: ChipsConfig, asked: Asked, built: Iterator[tuple[Part, int]], uncovered: set[int], identity: str
-) -> ChipsResult:
-    edge_y, edge_x = asked.edges_px
-    chosen: dict[int, tuple[NDArray[np.uint16], int, tuple[str, ...]]] = {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Built:
+    """Chips that were had, by the number of place and date."""
+
+    chips: dict[int, tuple[NDArray[np.uint16], int, tuple[str, ...]]]
+    """Pixels (band, y, x), clear looks, ids of scenes."""
+    faults: tuple[Fault, ...]
+    """Files that could not be had."""
+    unclear: int
+    """Chips that were built and hold too little."""
+
+
+def _gather(parts: Iterable[tuple[Part, int]]) -> _Built:
+    chips: dict[int, tuple[NDArray[np.uint16], int, tuple[str, ...]]] = {}
     faults: dict[tuple[str, str], Fault] = {}
     unclear = 0
-    for part, first in built:
+    for part, first in parts:
         faults |= {(one.scene, one.asset): one for one in part.faults}
         for index, place in enumerate(part.places.tolist()):
             if 10 * part.seen[index] < OBSERVED_TENTHS:
                 unclear += 1
                 continue
-            chosen[first + place] = (part.reflectance[index], int(part.clear_looks[index]), part.scenes[index])
-    left_out = Counter(asked.left_out) + Counter({"without scenes": len(uncovered), "without a clear look": unclear})
-    kept = _kept(config, asked, sorted(chosen), left_out)
-    places = np.array(kept) % len(asked.places)
-    reflectance = np.zeros((len(kept), len(config.bands), edge_y, edge_x), np.uint16)
-    for out, number in zip(reflectance, kept, strict=True):
-        chip = chosen[number][0]
-        out[:, : chip.shape[1], : chip.shape[2]] = chip
+            chips[first + place] = (part.reflectance[index], int(part.clear_looks[index]), part.scenes[index])
+    return _Built(chips=chips, faults=tuple(faults.values()), unclear=unclear)
+
+
+def _assemble(
+    config: ChipsConfig, asked: Asked, parts: Iterable[tuple[Part, int]], uncovered: set[int], identity: str
+) -> ChipsResult:
+    built = _gather(parts)
+    left_out = Counter(asked.left_out)
+    left_out.update({"without scenes": len(uncovered), "without a clear look": built.unclear})
+    kept = _kept(config, asked, sorted(built.chips), left_out)
+    chips = [built.chips[number] for number in kept]
+    places, dates = np.array(kept) % len(asked.places), np.array(kept) // len(asked.places)
     names, groups = np.unique([asked.groups[place] for place in places], return_inverse=True)
-    rows: dict[str, Any] = asked.rows(places) | {
-        "dates": (np.array(kept) // len(asked.places)).astype(np.int32), "group": groups.astype(np.int32),
-        "clear_looks": np.array([chosen[number][1] for number in kept], np.uint16),
+    pixels: dict[str, NDArray[Any]] = {"reflectance": _stacked([chip for chip, _, _ in chips], asked.edges_px)}
+    if asked.masks is not None:
+        pixels["mask"] = asked.masks[places]
+    rows = asked.rows(places) | {
+        "dates": dates.astype(np.int32), "group": groups.astype(np.int32),
+        "clear_looks": np.array([looks for _, looks, _ in chips], np.uint16),
     }  # fmt: skip
-    pixels: dict[str, NDArray[Any]] = {"reflectance": reflectance} | (
-        {} if asked.masks is None else {"mask": asked.masks[places]}
-    )
-    digest = write_chips(
-        config.out, pixels, rows, [chosen[number][2] for number in kept],
-        {
-            "identity": identity, "classes": list(asked.classes), "groups": names.tolist(), "dates": list(config.dates),
-            "bands": list(config.bands), "level": config.level, "looks": config.looks, "max_cloud": config.max_cloud,
-            "left_out": dict(left_out),
-        },
-    )  # fmt: skip
-    _say_faults(tuple(faults.values()))
+    attributes = {
+        "identity": identity, "classes": list(asked.classes), "groups": names.tolist(), "dates": list(config.dates),
+        "bands": list(config.bands), "level": config.level, "looks": config.looks, "max_cloud": config.max_cloud,
+        "left_out": dict(left_out),
+    }  # fmt: skip
+    digest = write_chips(config.out, pixels, rows, [scenes for _, _, scenes in chips], attributes)
+    _say_faults(built.faults)
     return ChipsResult(
-        out=config.out, counts=_counts(asked.classes, rows["label"]), left_out=left_out, digest=digest,
-        faults=tuple(faults.values()),
+        out=config.out, counts=_counts(asked.classes, rows["label"], pixels.get("mask")), left_out=left_out,
+        digest=digest, faults=built.faults,
     )  # fmt: skip
+
+
+def _stacked(chips: Sequence[NDArray[np.uint16]], edges_px: tuple[int, int]) -> NDArray[np.uint16]:
+    """(n, band, y, x), smaller ones filled up with missing pixels."""
+    out = np.zeros((len(chips), len(chips[0]), *edges_px), np.uint16)
+    for whole, chip in zip(out, chips, strict=True):
+        whole[:, : chip.shape[1], : chip.shape[2]] = chip
+    return out
 
 
 def _kept(config: ChipsConfig, asked: Asked, numbers: Sequence[int], left_out: Counter[str]) -> list[int]:
@@ -206,14 +226,16 @@ def _kept(config: ChipsConfig, asked: Asked, numbers: Sequence[int], left_out: C
     return [numbers[index] for index in drawn]
 
 
-def _counts(classes: Sequence[str], labels: NDArray[np.int16]) -> dict[str, int]:
-    return {name: int((labels == index).sum()) for index, name in enumerate(classes)}
+def _counts(classes: Sequence[str], labels: NDArray[np.int16], masks: NDArray[np.int16] | None) -> dict[str, int]:
+    """Chips of each class; where pixels have classes, the chips that hold one of it."""
+    whole = labels[:, None, None] if masks is None else masks
+    return {name: int((whole == index).any(axis=(1, 2)).sum()) for index, name in enumerate(classes)}
 
 
 def _as_it_lies(out: Path) -> ChipsResult:
     chips = read_chips(out)
     return ChipsResult(
-        out=out, counts=_counts(chips.classes, chips.labels), left_out={}, digest=chips.digest, faults=()
+        out=out, counts=_counts(chips.classes, chips.labels, chips.mask), left_out={}, digest=chips.digest, faults=()
     )
 
 

@@ -126,20 +126,19 @@ class DetectUnit:
         card = detector.card
         ground = Ground(self.tile.id.zone, self.tile.core, self.aoi)
         asked = AskedPixels(tile=self.tile.id, card=card, ground=ground, chunk_px=self.chunk_px)
-        folder, own, pixels = ScanFolder(self.folder), self.tile.core, asked.pixels.covering(self.tile.core)
-        fine, coarse = _place(asked.lattice, asked.cells), _place(asked.pixels, pixels)
+        folder, frame = ScanFolder(self.folder), asked.frame
+        cells = asked.lattice.covering(frame)
+        fine, coarse = _place(asked.lattice, cells), _place(asked.pixels, asked.pixels.covering(frame))
         found: list[Found] = []
         stats: Counter[str] = Counter()
         with (
-            probability_sheet(
-                folder.probability(self.name), asked.cells.shape, classes=card.classes, **fine
-            ) as probability,
-            clear_looks_sheet(folder.coverage(self.name), own.shape, **coarse) as coverage,
+            probability_sheet(folder.probability(self.name), cells.shape, classes=card.classes, **fine) as probability,
+            clear_looks_sheet(folder.coverage(self.name), frame.shape, **coarse) as coverage,
         ):
             for part in detect_pixels(asked, self._reader(card), detector, judge, self.threshold):
-                coverage.write(*part.window.slices_in(own), part.looks[None])
+                coverage.write(*part.window.slices_in(frame), part.looks[None])
                 if part.probabilities is not None:
-                    probability.write(*asked.lattice.covering(part.window).slices_in(asked.cells), part.probabilities)
+                    probability.write(*asked.lattice.covering(part.window).slices_in(cells), part.probabilities)
                 found.append(part.found)
                 self._check(sum(map(len, found)))
                 stats.update(part.stats)

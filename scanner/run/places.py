@@ -62,6 +62,8 @@ def read_sites(
         InputError: the file cannot be read, has no CRS or no such column, or a class has no row.
     """
     frame = frame_of_file(path)
+    if name and group not in frame.columns:
+        group = None  # a file of one class, such as negatives, may know no regions: then the block of ground
     for wanted in (column, group):
         if wanted is not None and wanted not in frame.columns:
             raise InputError(f"{path} has no column {wanted!r}; there are {', '.join(map(str, frame.columns))}")

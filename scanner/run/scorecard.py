@@ -104,9 +104,10 @@ class Scorecard:
     def lines(self) -> Iterator[str]:
         """What is printed: the whole, then a row for each class and each group."""
         said, found, target = self.said, self.found, self.target
+        left_out = f", {said['left_out']} left out (too little of the target)" if said["unit"] == "cell" else ""
         yield (
             f"{said['card']} ({said['level']}): {found['units']} {said['unit']}s of {said['unit_m']:g} m compared, "
-            f"{said['unobserved']} unobserved, {said['left_out']} left out (too little of the target)"
+            f"{said['unobserved']} unobserved{left_out}"
         )
         yield from self.notes
         names = ROWS | {f"{target}.{figure}": f"{target}: {figure}" for figure in OF_TARGET}

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from models import ModelCard
 from models.units import UNLABELLED, Shares, cell_classes, majority, near_edges
 from scanner.detection.cells import observed_cells
+from scanner.detection.pixels import seen_in
 from scanner.run.labels import Labels
 from tiling import CellRange, Lattice, Window
 
@@ -151,5 +152,5 @@ def observed(stored: NDArray[np.uint16], card: ModelCard) -> NDArray[np.bool_]:
     if card.output == "cells":
         return observed_cells(stored, card)
     halo = slice(card.halo_px, -card.halo_px or None)
-    seen: NDArray[np.bool_] = (stored[:, halo, halo] != 0).all(axis=0)
+    seen = seen_in(stored[:, halo, halo])
     return seen.repeat(card.finer, axis=0).repeat(card.finer, axis=1)

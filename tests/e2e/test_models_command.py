@@ -84,7 +84,7 @@ def test_files_that_cannot_be_read(minescan, tmp_path, user_models):
         "weights.pth": "pickle",
         "cut.h5": "not a whole",
         "cut.pt2": "not a whole",
-        "cut.onnx": "not an ONNX file",
+        "cut.onnx": "not a whole ONNX file",
         "foreign.h5": "model_config",
         "odd.h5": "'memory' (LSTM)",
         "nowhere.h5": "no such file",

@@ -5,9 +5,11 @@ import json
 import pickle
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -16,7 +18,7 @@ from models import CardError, find_card, load
 from models.exporting import export_model
 from models.importing.bring import bring
 from models.networks import KERAS_CNN, UNET
-from models.registry import save_card
+from models.registry import save_card, save_program
 
 FORMS = (".pt2", ".onnx")
 LAYERS = (
@@ -269,6 +271,62 @@ def test_samples_and_guards_are_dropped_unread(tmp_path):
         records = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
     assert records["data/sample_inputs/model.pt"] == b""
     assert json.loads(records["models/model.json"])["guards_code"] == []
+
+
+def _onnx(path: Path, location: str) -> np.ndarray:
+    """A linear classifier of 8 px patches that keeps its weights beside itself; its weights, (192, 2)."""
+    weights = np.random.default_rng(3).normal(0, 0.1, (192, 2)).astype(np.float32)
+    floats = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Flatten", ["patches"], ["flat"]),
+            onnx.helper.make_node("MatMul", ["flat", "weights"], ["numbers"]),
+        ],
+        "linear",
+        [onnx.helper.make_tensor_value_info("patches", floats, ["n", 3, 8, 8])],
+        [onnx.helper.make_tensor_value_info("numbers", floats, ["n", 2])],
+        [onnx.numpy_helper.from_array(weights, "weights")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save_model(model, path, save_as_external_data=True, location="net.data", size_threshold=0)
+    text = path.read_bytes()
+    path.write_bytes(text.replace(b"net.data", location.encode()))
+    return weights
+
+
+def test_onnx_weights_in_another_file_are_taken_in(tmp_path):
+    weights = _onnx(tmp_path / "net.onnx", "net.data")
+    brought = bring(tmp_path / "net.onnx", "linear", SAID)
+    (tmp_path / "net.data").unlink()
+    patch = np.random.default_rng(4).uniform(0, 1, (3, 8, 8)).astype(np.float32)
+    numbers = patch.ravel() @ weights
+    expected = np.exp(numbers) / np.exp(numbers).sum()
+    np.testing.assert_allclose(load("linear", "cpu").score_core(patch)[:, 0, 0], expected, atol=1e-6)
+    assert {path.name for path in brought.folder.iterdir()} == {"card.json", "program.onnx"}
+
+
+def test_onnx_weights_elsewhere_are_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    _onnx(folder / "net.onnx", "net.data")
+    whole = (folder / "net.onnx").read_bytes()
+    (folder / "net.data").rename(tmp_path / "gone.bin")
+    _refused(folder / "net.onnx", "net.data")
+    # A path of the same length: the field that holds it says how long it is.
+    (tmp_path / "gone.bin").rename(tmp_path / "g.bin")
+    (folder / "net.onnx").write_bytes(whole.replace(b"net.data", b"../g.bin"))
+    _refused(folder / "net.onnx", "not a whole ONNX file")
+    # A card's own file must be whole, even where what it names lies in the working directory.
+    card = find_card("quarry-l2a-10band")
+    card = replace(
+        card, name="outside", form="onnx", bf16=False, bands=SAID["bands"], mean=(0.0,) * 3, std=(1.0,) * 3,
+        mode="window", window_px=8, stride_px=4, halo_px=2,
+    )  # fmt: skip
+    save_program(tmp_path / "outside", card, whole)
+    (tmp_path / "g.bin").rename(tmp_path / "outside" / "net.data")
+    monkeypatch.chdir(tmp_path / "outside")
+    with pytest.raises(CardError, match="another file"):
+        load(tmp_path / "outside", "cpu")
 
 
 def test_a_checkpoint_called_pt2_is_refused(tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from models.card import CardError, ModelCard
 from models.networks import FCN, IMPACT, UNET, build
 from models.training.ahead import ahead
-from models.training.augment import changed, changes
+from models.training.augment import changes, laid, light_terms, lit, moved, turn
 from models.training.checkpoint import CheckpointError, Keeper
 from models.training.config import TrainConfig
 from models.training.folds import median_step, over_folds
@@ -119,8 +119,8 @@ def test_a_judge_and_the_fcn_learn_from_chips():
     lengths = {"mode": "fcn", "window_px": 189, "stride_px": 27, "halo_px": 94, "output": "cells", "arguments": {}}
     chips = np.random.default_rng(0).integers(1000, 3000, (4, 3, 201, 201)).astype(np.uint16)
     wide = of_chips(chips, np.array([0, 1, 0, 1]), None, edge_px=215, where=(np.zeros((4, 4)), ("x",) * 4, ("d",) * 4))
-    assert (wide.cut(np.array([0]), [0])[0, :, :7] == 0).all()
-    np.testing.assert_array_equal(wide.cut(np.array([1]), [0])[0, :, 7:208, 7:208], chips[1])
+    assert (wide.cut(np.array([0]), [0])[0][:, :7] == 0).all()
+    np.testing.assert_array_equal(wide.cut(np.array([1]), [0])[0][:, 7:208, 7:208], chips[1])
     train_patches(
         make_draft(FCN, **lengths), wide, dataclasses.replace(STILL, steps=1, batch=2), fold_of(wide, "nobody")
     )
@@ -191,12 +191,12 @@ def test_a_change_moves_marks_with_their_pixels():
     marks[:, 10:30, 12:26] = 1
     pixels = (marks[:, None] * 4.0 + 1.0).repeat(1, 3, 1, 1)
     change = changes(6, 3, config, rng)
-    lit, moved = changed(pixels.clone(), marks, change, np.zeros(3, np.float32), np.ones(3, np.float32))
-    assert (moved == LEFT_OUT).any()
-    assert (lit[:, 0][moved == LEFT_OUT] < 1).all()
-    inside = (lit[:, 0] > 4.5) == (moved == 1)
-    assert inside[(lit[:, 0] < 2) | (lit[:, 0] > 4.9)].all()
-    assert not torch.equal(moved[0], moved[1])
+    squares, drawn = moved(pixels, marks, change)
+    assert (drawn == LEFT_OUT).any()
+    assert (squares[:, 0][drawn == LEFT_OUT] < 1).all()
+    inside = (squares[:, 0] > 4.5) == (drawn == 1)
+    assert inside[(squares[:, 0] < 2) | (squares[:, 0] > 4.9)].all()
+    assert not torch.equal(drawn[0], drawn[1])
 
 
 def test_light_is_a_gain_and_an_offset_of_reflectance():
@@ -206,12 +206,16 @@ def test_light_is_a_gain_and_an_offset_of_reflectance():
     change = changes(2, 3, config, rng)
     scaled = torch.from_numpy((reflectance - mean[:, None, None]) / std[:, None, None])
     scaled[0, 0, 0, 0] = 0.0
-    lit, _ = changed(scaled, None, change, mean, std)
-    back = lit.numpy() * std[:, None, None] + mean[:, None, None]
+    light = light_terms(change, mean, std)
+    changed = lit(scaled, *light)
     expected = reflectance * change.gain[:, :, None, None] + change.offset[:, :, None, None]
-    assert lit[0, 0, 0, 0] == 0
-    back[0, 0, 0, 0] = expected[0, 0, 0, 0]
-    np.testing.assert_allclose(back, expected, atol=1e-5)
+    expected = (expected - mean[:, None, None]) / std[:, None, None]
+    expected[0, 0, 0, 0] = 0
+    np.testing.assert_allclose(changed, expected, atol=1e-5)
+    raw = reflectance.copy()
+    raw[0, 0, 0, 0] = np.nan
+    terms = (light[0] / std, light[1] - light[0] * mean / std)
+    np.testing.assert_allclose(laid([turn(one, 5) for one in raw], *terms), turn(expected, 5), atol=1e-5)
 
 
 @settings(max_examples=40, deadline=None)
@@ -250,6 +254,29 @@ def test_no_held_out_pixel_is_trained_on(seed, by, kind):
     if kind == "kfold":
         held = sorted(itertools.chain.from_iterable(fold.held_out.tolist() for fold in folds))
         assert held == list(range(30))
+
+
+@pytest.mark.parametrize("block", [50.0, 90.0])
+def test_pixels_of_overlapping_squares_are_in_one_part(block):
+    """Every pixel of a picture has its own number; what the parts cut of it, as patches and as chips, is disjoint."""
+    picture = np.arange(1, 200 * 200 + 1, dtype=np.uint16).reshape(1, 200, 200)
+    image = Image(
+        pixels=picture, marks=np.zeros((200, 200), np.int16), group="g", date="t", phase_px=(3, 5), outline=np.array
+    )
+    patches = of_images([image], edge_px=24, stride_px=8, positive_share=0.1, target=1)
+    corners = np.random.default_rng(0).integers(0, 160, (60, 2))
+    chips = np.stack([picture[:, y : y + 40, x : x + 40] for x, y in corners])
+    boxes = np.concatenate([corners, corners + 40], axis=1)
+    cut = of_chips(chips, np.zeros(60), None, edge_px=24, where=(boxes, ("g",) * 60, ("t",) * 60))
+    for samples in (patches, cut):
+        for kind in ("once", "kfold", "repeated"):
+            split = Split(kind=kind, block=block, folds=3, repeats=3)
+            for fold in folds_of(split, samples.groups, samples.dates, samples.boxes, 1):
+                train, held_out = (
+                    np.unique(np.stack(samples.cut(part, [0] * len(part)))) for part in (fold.train, fold.held_out)
+                )
+                assert not np.intersect1d(train, held_out).size
+                assert fold.beside > 0
 
 
 def test_held_out_units_by_name():

@@ -206,12 +206,17 @@ def test_a_segmenter_from_chips_with_figures_and_curves(region, tmp_path):
     begun = load(tmp_path / "finer").card
     assert begun.bands == ("B04", "B08", "B02")
     assert begun.mean == (card.mean[1], card.mean[2], card.mean[0])
+    with (tmp_path / "card" / "weights.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(InputError, match="sha256 is another"):
+        list(train(finer, Options(out=tmp_path / "again", begin_from=str(tmp_path / "card"))))
 
 
 @pytest.mark.usefixtures("chips")
 def test_killed_and_resumed_gives_the_same_weights(region, tmp_path):
-    """Killed for good at its fifth step, begun again: card, history and weights as if nothing had happened."""
-    recipe = write_recipe(region, SEGMENTER.format(kind="once"))
+    """Killed for good within its second fold, begun again: card, history, weights as if nothing had happened."""
+    text = SEGMENTER.format(kind="repeated")
+    recipe = write_recipe(region, text)
     list(train(recipe, Options(out=tmp_path / "whole")))
     code = (
         "import os, signal, sys\n"
@@ -221,32 +226,38 @@ def test_killed_and_resumed_gives_the_same_weights(region, tmp_path):
         "keep = checkpoint.Keeper.keep\n"
         "def dying(self, state):\n"
         "    keep(self, state)\n"
-        "    state.numbers['step'] == 5 and os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if self.path.stem == 'repeat-2' and state.numbers['step'] == 3:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "checkpoint.Keeper.keep = dying\n"
         "list(train(Path(sys.argv[1]), Options(out=Path(sys.argv[2]), keep_every_s=0.0)))\n"
     )
     out = tmp_path / "killed"
     done = subprocess.run([sys.executable, "-c", code, recipe, out], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert [path.name for path in (out / ".training").glob("*.safetensors")] == ["once.safetensors"]
-    other = write_recipe(region, SEGMENTER.format(kind="once").replace("1e-2", "1e-3"))
+    kept = sorted(path.name for path in (out / ".training").iterdir())
+    assert kept == ["repeat-1.json", "repeat-1.safetensors", "repeat-2.safetensors"]
+    other = write_recipe(region, text.replace("1e-2", "1e-3"))
     with pytest.raises(InputError, match="another recipe"):
         list(train(other, Options(out=out)))
-    list(train(write_recipe(region, SEGMENTER.format(kind="once")), Options(out=out)))
+    list(train(write_recipe(region, text), Options(out=out)))
     for name in ("weights.safetensors", "card.json", "history.json"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
-def test_rasters_teach_other_networks_too(region, tmp_path):
+OF_CELLS = 'targets = [7]\nnetwork = "balaniuk-impact"\narguments = { chip_px = 24 }\nstride_px = 12'
+OF_PIXELS = (
+    'network = "unet"\narguments = { width = 4, depth = 2 }\nstride_px = 12\ncodes = { 0 = "not_mine", 7 = "mine" }'
+)
+
+
+@pytest.mark.parametrize(("network", "output"), [(OF_CELLS, "cells"), (OF_PIXELS, "pixels")])
+def test_rasters_teach_other_networks_too(region, tmp_path, network, output):
     write_labels(region)
     recipe = write_recipe(
         region,
         f"""
-targets = [7]
-network = "balaniuk-impact"
-arguments = {{ chip_px = 24 }}
+{network}
 window_px = 24
-stride_px = 12
 [split]
 by = "block"
 block = 0.01
@@ -260,7 +271,7 @@ group = "west"
     )
     list(train(recipe, Options(out=tmp_path / "card")))
     card = load(tmp_path / "card").card
-    assert (card.output, card.halo_px, card.classes) == ("cells", 6, ("not_mine", "mine"))
+    assert (card.output, card.halo_px, card.classes) == (output, 6, ("not_mine", "mine"))
     assert card.metrics["samples_beside"] > 0
 
 
