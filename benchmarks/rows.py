@@ -20,8 +20,8 @@ from tiling import Window
 __all__ = ["LOOKS", "SECTIONS", "THREADS", "Bench", "warm"]
 
 LOOKS, THREADS = 24, 2
-WARM_PX, PEER_PX, MANY_PX = 360, 1536, 1152
-"""Grounds: to warm up on; on which the peer is run five times; for the memory of 400 scenes."""
+WARM_PX, CHOICE_PX, PEER_PX, MANY_PX = 360, 2304, 768, 768
+"""Grounds: to warm up on; to choose the peer on; to run it on five times; for the memory of 400 scenes."""
 TILE_PX, TILE_KM2 = 9216, 92.16**2
 
 
@@ -77,9 +77,9 @@ def floors(bench: Bench) -> None:
     ours.run(ours.detect_unit(root, wanted))
     stored = ours.stored(root, bench.window)
     inner = bench.size_px - 27 * 3
+    timed(bench.rows.setdefault("floor: decode, GDAL", Row()), partial(floor.decode_gdal, files, THREADS))
     calls: dict[str, Callable[[], Any]] = {
         "floor: decode, direct": partial(floor.decode_direct, files, THREADS),
-        "floor: decode, GDAL": partial(floor.decode_gdal, files, THREADS),
         "floor: medians": partial(floor.medians, bench.window, BANDS, LOOKS, THREADS),
         "floor: write": partial(floor.write, bench.root("floor"), stored),
         "floor: convolutions": partial(floor.convolve, inner, inner, ours.CARD, THREADS),
@@ -111,10 +111,10 @@ def floors(bench: Bench) -> None:
 
 
 def peers(bench: Bench) -> None:
-    """Row 3: the usual stack, its best of three found on one band of the whole ground."""
-    scenes = make_scenes(bench.folder, LOOKS)
+    """Row 3: the usual stack, its best of three found on one band."""
+    scenes, window = make_scenes(bench.folder, LOOKS), ground(min(bench.size_px, CHOICE_PX))
     for name, call in peer.VARIANTS.items():
-        timed(bench.rows.setdefault(f"peer, B08 alone: {name}", Row()), partial(call, scenes, bench.window, ("B08",)))
+        timed(bench.rows.setdefault(f"peer, B08 alone: {name}", Row()), partial(call, scenes, window, ("B08",)))
     best = min(peer.VARIANTS, key=lambda name: bench.rows[f"peer, B08 alone: {name}"].wall)
     small = min(bench.size_px, PEER_PX)
     _compare(bench, best, BANDS, small, bench.runs)
