@@ -2,11 +2,13 @@
 
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 from scanner.config import digest_of
 from scanner.errors import InputError
@@ -25,6 +27,9 @@ POLL_S = 0.5
 
 PROBE_S = 120.0
 """How long a worker may take to say which version it has: a loaded machine starts processes slowly."""
+
+TELL_S = 1.0
+"""Between two words of a worker on how far its unit is."""
 
 Unit = CompositeUnit | DetectUnit
 
@@ -102,6 +107,8 @@ def run_units(
     from distributed import wait  # noqa: PLC0415
 
     flying: dict[Any, Unit] = {}
+    topic = f"minescan-{uuid4()}"
+    client.subscribe_topic(topic, lambda event: progress.reach(*event[1]))
     while work.waiting or flying:
         while work.waiting and len(flying) < in_flight and not interrupt.asked:
             unit = work.waiting.popleft()
@@ -109,7 +116,7 @@ def run_units(
             attempt = work.attempts.get((unit.stage, unit.name), 0)
             # The folder too: two scans of the same ground may share a scheduler, and each wants its own files.
             key = f"{unit.stage}-{unit.name}-{digest_of([unit.digest, unit.folder])[:16]}-{attempt}"
-            flying[client.submit(run_unit, unit, key=key, pure=False)] = unit
+            flying[client.submit(run_and_tell, unit, topic, key=key, pure=False)] = unit
         if not flying:
             break
         try:
@@ -119,6 +126,22 @@ def run_units(
             continue
         for future in ready:
             _settle(_receipt_of(future, unit := flying.pop(future)), unit, work, ledger, progress)
+    client.unsubscribe_topic(topic)
+
+
+def run_and_tell(unit: Unit, topic: str) -> Receipt:
+    """On a worker: run a unit, and tell the driver now and then how far it is."""
+    from distributed import get_worker  # noqa: PLC0415
+
+    told = time.monotonic()
+
+    def tell(share: float) -> None:
+        nonlocal told
+        if time.monotonic() - told >= TELL_S and share < 1:
+            told = time.monotonic()
+            get_worker().log_event(topic, (unit.stage, unit.name, share))
+
+    return run_unit(unit, tell)
 
 
 def _receipt_of(future: Any, unit: Unit) -> Receipt:
@@ -134,6 +157,7 @@ def _receipt_of(future: Any, unit: Unit) -> Receipt:
 def _settle(receipt: Receipt, unit: Unit, work: Work, ledger: Ledger, progress: Progress) -> None:
     """Enter the receipt, then decide what it makes possible: a retry, the tile's detection, or nothing."""
     ledger.record(receipt)
+    progress.reach(unit.stage, unit.name, 0)
     key = (unit.stage, unit.name)
     if receipt.status == "failed":
         work.attempts[key] = work.attempts.get(key, 0) + 1

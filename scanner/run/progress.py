@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 __all__ = ["LOGGER", "Progress", "open_progress", "set_up_logging"]
@@ -28,26 +28,50 @@ class Progress(Protocol):
     def advance(self, name: str, note: str = "") -> None:
         """One more unit of a stage is done."""
 
+    def reach(self, name: str, unit: str, share: float) -> None:
+        """A unit in hand has come so far, 0 to 1; 0 when it is no longer in hand."""
+
+
+@dataclass(slots=True)
+class _Count:
+    """How far a stage is."""
+
+    total: int
+    before: int
+    done: int
+    began: float = field(default_factory=time.monotonic)
+    told: float = -EVERY_S
+    in_hand: dict[str, float] = field(default_factory=dict)
+
+    def reach(self, unit: str, share: float) -> None:
+        if share:
+            self.in_hand[unit] = share
+        else:
+            self.in_hand.pop(unit, None)
+
+    @property
+    def reached(self) -> float:
+        """Units that are done, and the shares of those in hand."""
+        return self.done + sum(self.in_hand.copy().values())
+
 
 class _Bars:
     def __init__(self, bars: Any) -> None:
         self._bars = bars
         self._tasks: dict[str, Any] = {}
+        self._counts: dict[str, _Count] = {}
 
     def stage(self, name: str, total: int, done: int = 0) -> None:
+        self._counts[name] = _Count(total, done, done)
         self._tasks[name] = self._bars.add_task(name, total=total, completed=done, note="")
 
     def advance(self, name: str, note: str = "") -> None:
-        self._bars.update(self._tasks[name], advance=1, note=note)
+        self._counts[name].done += 1
+        self._bars.update(self._tasks[name], completed=self._counts[name].reached, note=note)
 
-
-@dataclass(slots=True)
-class _Count:
-    total: int
-    before: int
-    done: int
-    began: float
-    told: float
+    def reach(self, name: str, unit: str, share: float) -> None:
+        self._counts[name].reach(unit, share)
+        self._bars.update(self._tasks[name], completed=self._counts[name].reached)
 
 
 class _Lines:
@@ -57,17 +81,27 @@ class _Lines:
         self._stages: dict[str, _Count] = {}
 
     def stage(self, name: str, total: int, done: int = 0) -> None:
-        now = time.monotonic()
-        self._stages[name] = _Count(total, done, done, now, now - EVERY_S)
+        self._stages[name] = _Count(total, done, done)
         LOGGER.info("%s: %d of %d to do", name, total - done, total)
 
     def advance(self, name: str, note: str = "") -> None:
-        count, now = self._stages[name], time.monotonic()
+        count = self._stages[name]
         count.done += 1
-        if now - count.told < EVERY_S and count.done < count.total:
+        self._tell(name, count, note, now=count.done == count.total)
+
+    def reach(self, name: str, unit: str, share: float) -> None:
+        count = self._stages[name]
+        count.reach(unit, share)
+        if share:
+            self._tell(name, count, f"{share:.0%} of {unit}", now=False)
+
+    @staticmethod
+    def _tell(name: str, count: _Count, note: str, *, now: bool) -> None:
+        at, had = time.monotonic(), count.reached - count.before
+        if had <= 0 or (not now and at - count.told < EVERY_S):
             return
-        count.told = now
-        left = (now - count.began) / (count.done - count.before) * (count.total - count.done)
+        count.told = at
+        left = (at - count.began) / had * (count.total - count.reached)
         LOGGER.info("%s: %d of %d, %.0f s left%s", name, count.done, count.total, left, f", {note}" if note else "")
 
 
@@ -76,6 +110,9 @@ class _Silent:
         """Nobody looks."""
 
     def advance(self, name: str, note: str = "") -> None:
+        """Nobody looks."""
+
+    def reach(self, name: str, unit: str, share: float) -> None:
         """Nobody looks."""
 
 

@@ -3,6 +3,7 @@
 import gc
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -45,9 +46,9 @@ class CompositeUnit:
         """Tile id."""
         return str(self.request.tile.id)
 
-    def run(self) -> Receipt:
-        """Build, flush, and only then say so."""
-        report = build_composite(self.request, self.folder)
+    def run(self, on_share: Callable[[float], None] | None = None) -> Receipt:
+        """Build, flush, and only then say so; `on_share` is told how much is done, 0 to 1."""
+        report = build_composite(self.request, self.folder, on_progress=on_share)
         flush(self.folder, self.name)
         stats = {
             "decoded_bytes": float(report.nbytes_decoded), "needed_bytes": float(report.nbytes_needed),
@@ -68,14 +69,14 @@ def program_version() -> str:
     return version("minescan")
 
 
-def run_unit(unit: CompositeUnit | DetectUnit) -> Receipt:
-    """Run one unit; whatever happens, a receipt comes back."""
+def run_unit(unit: CompositeUnit | DetectUnit, on_share: Callable[[float], None] | None = None) -> Receipt:
+    """Run one unit; whatever happens, a receipt comes back. `on_share`: see `CompositeUnit.run`."""
     began = time.monotonic()
     # Else the collector walks through every object of torch and zarr again and again, for a twentieth of the time.
     gc.freeze()
     try:
         with ScanFolder(unit.folder).own(unit.name):
-            receipt = unit.run()
+            receipt = unit.run(on_share) if isinstance(unit, CompositeUnit) else unit.run()
     except MinescanError as error:
         receipt = _failed(unit, str(error))
     except Exception as error:  # noqa: BLE001  a unit must cost a ledger row, never the run
