@@ -75,7 +75,7 @@ def detect_unit(root: Path, wanted: CompositeRequest) -> DetectUnit:
     return DetectUnit(
         folder=root, digest="bench", tile=TILE, aoi=aoi,
         scenes={scene.id: scene.time.date() for scene in wanted.scenes}, detector=str(find(CARD)), impact=None,
-        delineator=None, threshold=0.5, chunk_px=CHUNK_PX, device="cpu", threads=wanted.threads,
+        delineator=None, threshold=0.5, chunk_px=CHUNK_PX, device="cpu", precision="fp32", threads=wanted.threads,
     )  # fmt: skip
 
 

@@ -82,6 +82,8 @@ class ScanConfig:
     """Edge of a chunk's core in 10 m pixels, rounded down to whole cells."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the networks run."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """What the detector computes in; bf16 where its card permits it."""
     registry: Mapping[str, str] = field(default_factory=dict)
     """Name to vector file: each candidate is placed inside, near or outside it."""
     cluster: str = "local"
@@ -117,6 +119,7 @@ class ScanConfig:
         self._among("level", self.level, (None, "l1c", "l2a"))
         self._among("keep_composites", self.keep_composites, ("all", "hits", "none"))
         self._among("device", self.device, ("auto", "cpu", "cuda"))
+        self._among("precision", self.precision, ("fp32", "bf16"))
 
     def _of_type(self, name: str, value: Any, kind: Any) -> None:
         if not isinstance(value, kind):

@@ -66,6 +66,8 @@ class DetectUnit:
     """Edge of a chunk's core."""
     device: Literal["auto", "cpu", "cuda"]
     """Where the networks run."""
+    precision: Literal["fp32", "bf16"]
+    """What the detector computes in."""
     threads: int
     """Threads of the networks on a CPU."""
 
@@ -81,7 +83,7 @@ class DetectUnit:
         import torch  # noqa: PLC0415
 
         torch.set_num_threads(self.threads)
-        detector, judge = load_detector(self.detector, self.device), _judge(self.impact, self.device)
+        detector, judge = load_detector(self.detector, self.device, self.precision), _judge(self.impact, self.device)
         card = detector.card
         score = self._score_cells if card.output == "cells" else self._score_pixels
         found, stats = score(detector, judge)
@@ -165,12 +167,14 @@ class DetectUnit:
         write_pieces(ScanFolder(self.folder).outlines(self.name), pieces)
 
 
-def load_detector(folder: str | None, device: Literal["auto", "cpu", "cuda"]) -> "Detector":
+def load_detector(
+    folder: str | None, device: Literal["auto", "cpu", "cuda"], precision: Literal["fp32", "bf16"] = "fp32"
+) -> "Detector":
     """The detector of a card's folder, or the delineator."""
     from models.infer import Detector, load  # noqa: PLC0415
 
     assert folder is not None  # noqa: S101
-    model = load(folder, device)
+    model = load(folder, device, precision)
     assert isinstance(model, Detector)  # noqa: S101  the cards' tasks were checked when the scan was prepared
     return model
 

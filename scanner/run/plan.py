@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import shapely
@@ -57,6 +57,8 @@ class Settings:
     """Where the judge's card lies."""
     delineator_folder: str | None
     """Where the delineator's card lies."""
+    precision: Literal["fp32", "bf16"]
+    """What the detector computes in."""
     threshold: float
     """Score above which a cell is a hit."""
     looks: int | None
@@ -272,9 +274,8 @@ def _detect_digest(settings: Settings, composite: str, asked: str) -> str:
     cards = [_shaping(card) for card in (settings.detector, settings.impact)]
     drawn = settings.delineator
     outline = [_shaping(drawn), drawn.threshold, block_px(drawn), DELINEATE_PX] if drawn else None
-    return digest_of(
-        ["detect", DETECT_VERSION, composite, cards, outline, settings.threshold, settings.chunk_px, asked]
-    )
+    chosen = (settings.precision, settings.threshold, settings.chunk_px)
+    return digest_of(["detect", DETECT_VERSION, composite, cards, outline, chosen, asked])
 
 
 def _shaping(card: ModelCard | None) -> list[Any] | None:

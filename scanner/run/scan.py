@@ -213,7 +213,7 @@ def _detect_unit(item: TilePlan, plan: ScanPlan, config: ScanConfig, folder: Sca
         folder=folder.root, digest=item.detect_digest, tile=item.tile, aoi=item.aoi,
         scenes={scene.id: scene.time.date() for scene in item.request.scenes}, detector=settings.detector_folder,
         impact=settings.impact_folder, delineator=settings.delineator_folder, threshold=settings.threshold,
-        chunk_px=settings.chunk_px, device=config.device, threads=settings.threads,
+        chunk_px=settings.chunk_px, device=config.device, precision=settings.precision, threads=settings.threads,
     )  # fmt: skip
 
 

@@ -121,6 +121,8 @@ def _cards(config: ScanConfig) -> _Cards:
             f"--detector {config.detector}: an fcn segmenter with a halo of {detector.halo_px} px, expected at most "
             f"{MOST_HALO_PX}; find sites with another detector and give this one as --delineate"
         )
+    if config.precision == "bf16" and not detector.bf16:
+        raise DetectorError(f"--precision bf16: card {detector.name!r} does not permit it; use fp32")
     found: dict[str, Any] = {"detector": detector, "detector_folder": str(find(config.detector).resolve())}
     name = config.impact or detector.impact
     if name not in (None, "none"):
@@ -182,6 +184,7 @@ def _settings(config: ScanConfig, cards: _Cards, run: Mapping[str, Any], shape: 
         detector=cards.detector, impact=cards.impact, delineator=cards.delineator,
         detector_folder=cards.detector_folder, impact_folder=cards.impact_folder,
         delineator_folder=cards.delineator_folder,
+        precision=config.precision,
         threshold=cards.detector.threshold if config.threshold is None else config.threshold,
         looks=None if config.looks == "all" else config.looks,
         chunk_px=run.get("settings", {}).get("chunk_px") or _chunk_px(config, cards, memory), threads=shape.threads,
@@ -194,7 +197,7 @@ def _chunk_px(config: ScanConfig, cards: _Cards, memory: int) -> int:
     stride = card.stride_px
     if config.chunk != "auto":
         return max(stride, config.chunk // stride * stride)
-    detector = load_detector(cards.detector_folder, config.device)
+    detector = load_detector(cards.detector_folder, config.device, config.precision)
     # The next chunk is read ahead: its values, and its looks twice.
     per_px = detector.bytes_per_px + 2 * len(card.bands) + 4
     if card.output == "pixels":
@@ -210,7 +213,7 @@ def _chunk_px(config: ScanConfig, cards: _Cards, memory: int) -> int:
 
 def _paces(config: ScanConfig, settings: Settings) -> tuple[Pace, ...]:
     """The detector's, then the delineator's where there is one."""
-    detector = load_detector(settings.detector_folder, config.device)
+    detector = load_detector(settings.detector_folder, config.device, settings.precision)
     paces = [pace_of(detector, settings.chunk_px, settings.memory_bytes)]
     if settings.delineator is not None:
         drawing = load_detector(settings.delineator_folder, config.device)
@@ -234,6 +237,7 @@ def identity_of(config: ScanConfig, plan: ScanPlan, level: str, aoi: BaseGeometr
         "detector": settings.detector.sha256,
         "impact": settings.impact.sha256 if settings.impact else None,
         "delineate": settings.delineator.sha256 if settings.delineator else None,
+        "precision": settings.precision,
         "threshold": settings.threshold,
         "isolation": config.isolation and settings.detector.isolation is not None,
         "join-distance": config.join_distance,
