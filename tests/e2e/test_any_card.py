@@ -231,6 +231,7 @@ def test_a_cards_isolation_rule_is_its_default(config_of, options, arguments, tm
         ({"delineate": "bright-l1c"}, ("'bright-l1c'", "level l1c, got l2a")),
         ({"delineate": "bright-b10"}, ("bright-b10 needs B10", "another delineator")),
         ({"detector": "far-sighted"}, ("--detector far-sighted", "halo of 258 px", "--delineate")),
+        ({"precision": "bf16"}, ("--precision bf16", "does not permit it")),
     ],
 )
 def test_what_cannot_draw_or_scan_is_refused_in_one_line(changes, words, options, arguments, tmp_path, minescan):
