@@ -8,16 +8,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["FCN", "IMPACT", "KERAS_CNN", "NETWORKS", "UNET", "build"]
+__all__ = [
+    "ADSMS_UNET", "ENCODER_UNET", "FCN", "HEJMANOWSKA_UNET", "IMPACT", "KERAS_CNN", "NETWORKS", "RESNET34_UNET", "UNET",
+    "build",
+]  # fmt: skip
 
 FCN = "balaniuk-fcn"
 IMPACT = "balaniuk-impact"
 UNET = "unet"
+ADSMS_UNET = "adsms-unet"
+HEJMANOWSKA_UNET = "hejmanowska-unet"
+RESNET34_UNET = "resnet34-unet"
+ENCODER_UNET = "encoder-unet"
 KERAS_CNN = "keras-cnn"
 NETWORKS: Mapping[str, str] = {
     FCN: "models.networks.fcn.Fcn",
     IMPACT: "models.networks.impact.ImpactCnn",
     UNET: "models.networks.unet.UNet",
+    ADSMS_UNET: "models.networks.adsms_unet.AdsmsUNet",
+    HEJMANOWSKA_UNET: "models.networks.hejmanowska_unet.HejmanowskaUNet",
+    RESNET34_UNET: "models.networks.resnet34_unet.ResNet34UNet",
+    ENCODER_UNET: "models.networks.encoder_unet.EncoderUNet",
     KERAS_CNN: "models.networks.keras_cnn.KerasCnn",
 }
 """Where each is: a class that takes bands and classes, and then arguments that all have defaults."""
@@ -26,6 +37,8 @@ NETWORKS: Mapping[str, str] = {
 def build(network: str, *, bands: int, classes: int, **arguments: Any) -> "nn.Module":
     """A freshly drawn network of that name: (n, band, y, x) standardised -> logits, (n, class, ...).
 
+    While it trains, a network may give a tuple of logits of several depths, the finest last.
+
     Args:
         network: a key of `NETWORKS`.
         bands: of the input.
@@ -33,7 +46,8 @@ def build(network: str, *, bands: int, classes: int, **arguments: Any) -> "nn.Mo
         arguments: the network's own, as a card's `arguments` gives them.
 
     Raises:
-        ValueError: no such network (it names the ones there are), or arguments that it does not take.
+        ValueError: no such network (it names the ones there are), arguments that it does not take, or an extra that is
+            not installed.
     """
     if network not in NETWORKS:
         raise ValueError(f"no network {network!r}, expected one of: {', '.join(NETWORKS)}")

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
+from models.networks.blocks import convs
+
 __all__ = ["UNet", "reach_px"]
 
 
@@ -26,11 +28,11 @@ class UNet(nn.Module):
         self.halo_px = -(-reach_px(depth) // self.stride_px) * self.stride_px
         widths = [width * 2**level for level in range(depth + 1)]
         self.down = nn.ModuleList(
-            _double(before, after) for before, after in zip([bands, *widths[:-1]], widths, strict=True)
+            convs(before, after) for before, after in zip([bands, *widths[:-1]], widths, strict=True)
         )
         below = list(zip(widths[::-1], widths[-2::-1], strict=False))
         self.up = nn.ModuleList(nn.ConvTranspose2d(deep, shallow, 2, stride=2) for deep, shallow in below)
-        self.joined = nn.ModuleList(_double(2 * shallow, shallow) for _, shallow in below)
+        self.joined = nn.ModuleList(convs(2 * shallow, shallow) for _, shallow in below)
         self.finer = nn.ModuleList(nn.ConvTranspose2d(width, width, 2, stride=2) for _ in range(finer.bit_length() - 1))
         self.head = nn.Conv2d(width, classes, 1)
 
@@ -60,10 +62,3 @@ def reach_px(depth: int) -> int:
     for _ in range(depth):
         first = (first - 2) * 2
     return 2 - first
-
-
-def _double(before: int, after: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True),
-        nn.Conv2d(after, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True),
-    )  # fmt: skip

@@ -39,7 +39,11 @@ class TrainConfig:
     loss: str = "cross-entropy"
     """A key of `models.training.losses.LOSSES`."""
     gamma: float = 2.0
-    """Of the focal loss."""
+    """Of the focal loss, and of focal-tversky, where it is within 1 to 3."""
+    alpha: float = 0.7
+    """Of focal-tversky: what a missed pixel weighs; 0.7 and 0.3 as Abraham and Khan 2019."""
+    beta: float = 0.3
+    """Of focal-tversky: what a falsely found pixel weighs."""
     balance: float = 1.0
     """1: the classes of an update weigh the same; 0: every label does; in between by powers."""
     class_weights: tuple[float, ...] = ()
@@ -90,6 +94,7 @@ class TrainConfig:
                 min(self.gain, self.band_gain, self.offset, self.weight_decay, self.gamma) >= 0,
                 "gain, band_gain, offset, weight_decay and gamma must not be negative",
             ),
+            (min(self.alpha, self.beta) >= 0 < self.alpha + self.beta, "alpha, beta must be 0 or more, one above 0"),
             (all(weight > 0 for weight in self.class_weights), "class_weights must be above 0"),
             (self.optimizer in get_args(Optimizer), f"optimizer {self.optimizer!r} must be adamw or adam"),
             (

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from models.training.ahead import ahead
 from models.training.checkpoint import Keeper, State
 from models.training.config import TrainConfig
-from models.training.losses import Loss
+from models.training.losses import Given, Loss, at_depths
 from models.training.transfer import Start
 
 __all__ = ["Check", "Fitted", "OnStep", "Session", "Task", "fit"]
@@ -51,8 +51,8 @@ class Task:
     """Inputs and labels; labels are LEFT_OUT where nothing is asked."""
     ready: Callable[[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]
     """What was drawn, on the device; called when it is its turn."""
-    run: Callable[[nn.Module, Tensor], Tensor]
-    """Logits (n, class, ...) of inputs."""
+    run: Callable[[nn.Module, Tensor], Given]
+    """Logits (n, class, ...) of inputs; of a network that trains perhaps several."""
     loss: Loss
     """Of logits and labels."""
     held_out: Callable[[nn.Module], Check] | None
@@ -147,8 +147,8 @@ class _Run:
         """One step."""
         self.net.train()
         with torch.autocast(self.task.device.type, dtype=torch.bfloat16, enabled=self.config.amp):
-            logits = self.task.run(self.net, inputs)
-        loss = self.task.loss(logits.float(), labels)
+            given = self.task.run(self.net, inputs)
+        loss = at_depths(self.task.loss, given, labels)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()

@@ -20,7 +20,7 @@ from models.training.augment import Change, changes, laid, light_terms, lit, mov
 from models.training.config import TrainConfig
 from models.training.labels import LEFT_OUT
 from models.training.loop import Check, Fitted, Session, Task, fit
-from models.training.losses import Loss, make_loss
+from models.training.losses import Given, Loss, make_loss
 from models.training.samples import Samples, band_figures
 from models.training.split import Fold
 
@@ -96,6 +96,12 @@ def _said(fitted: Fitted, config: TrainConfig, fold: Fold, squares: "_Squares") 
 
 def _network(draft: ModelCard, samples: Samples) -> nn.Module:
     net: nn.Module = build(draft.network, bands=len(draft.bands), classes=len(draft.classes), **draft.arguments)
+    wanted = getattr(net, "reflectance_of", None)
+    if wanted and (draft.bands[: len(wanted)] != wanted or draft.scaling != "clip"):
+        raise ValueError(
+            f"network {draft.network!r} works out NDVI from reflectance: expected bands {' '.join(wanted)} first, and "
+            f"scaling 'clip', got {' '.join(draft.bands)} and {draft.scaling!r}"
+        )
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     edge = samples.edge_px
     try:
@@ -161,7 +167,7 @@ class _Squares:
         loss = make_loss(self.config, len(self.draft.classes))
         held_out = self.held_out
         return Task(
-            samples=len(self.train), draw=self.draw, ready=self.ready, run=_logits, loss=loss, device=self.device,
+            samples=len(self.train), draw=self.draw, ready=self.ready, run=_given, loss=loss, device=self.device,
             held_out=(lambda net: self.look(net, held_out, loss)) if len(held_out) else None,
         )  # fmt: skip
 
@@ -258,9 +264,16 @@ class _Squares:
 
 
 def _logits(net: nn.Module, inputs: Tensor) -> Tensor:
-    """(n, class) or (n, class, y, x): a square as large as the FCN's field is one of its cells."""
-    logits: Tensor = net.core(inputs)[:, :, 0, 0] if isinstance(net, Fcn) else net(inputs)
-    return logits
+    """(n, class) or (n, class, y, x) of a network that no longer trains."""
+    given = _given(net, inputs)
+    assert isinstance(given, Tensor)  # noqa: S101  several depths are for training alone
+    return given
+
+
+def _given(net: nn.Module, inputs: Tensor) -> Given:
+    """A square as large as the FCN's field is one of its cells."""
+    given: Given = net.core(inputs)[:, :, 0, 0] if isinstance(net, Fcn) else net(inputs)
+    return given
 
 
 def _finer(marks: Tensor, finer: int) -> Tensor:
