@@ -19,7 +19,6 @@ from scanner.composite.clouds import Masks, mask_asset, mask_gsd, mask_kind
 from scanner.composite.cuts import Lines, Source, blocks_of, cut
 from scanner.composite.layers import Layers
 from scanner.composite.mask_store import MaskStore
-from scanner.composite.median import SELECTED
 from scanner.composite.order import entries
 from scanner.composite.radiometry import WITNESSES, Sample, Verdict, apply, audit
 from scanner.composite.read import Reader
@@ -34,6 +33,7 @@ from scanner.composite.request import (
 )
 from scanner.composite.rescue import scene_key
 from scanner.composite.sampling import take_sample
+from scanner.composite.states import SELECTED
 from scanner.composite.tiff import Grid
 from scanner.composite.warp import PlacementCache, aligned_offset, extent_of
 from scanner.errors import AssetError

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scanner.composite.layers import Layers, View
-from scanner.composite.median import SELECTED, Masked, masked_median, put, selected_median
+from scanner.composite.median import Masked, masked_median, selected_median
 from scanner.composite.order import Entry
 from scanner.composite.read import AssetKey, Reader
 from scanner.composite.rescue import scene_key
+from scanner.composite.states import SELECTED, put
 from scanner.composite.strips import Strips
 from scanner.composite.warp import Placement, PlacementCache
 from scanner.errors import AssetError
