@@ -161,10 +161,10 @@ def coding_of(scale: float, offset: float, nodata: int) -> Coding:
 
 def reduce_block(job: BandJob, block: Window) -> Pair:
     """Median and number of clear looks of a block (pixels of the band), in strips of rows where memory asks for it."""
-    median, count = np.zeros(block.shape, np.uint16), np.zeros(block.shape, np.uint16)
     looks = job.looks(block)
     if not looks:
-        return median, count
+        return np.zeros(block.shape, np.uint16), np.zeros(block.shape, np.uint16)
+    median, count = np.empty(block.shape, np.uint16), np.empty(block.shape, np.uint16)
     slots = max(len(looks), job.layers.limits.looks) if job.layers.limited else len(looks)
     step = stack_rows(slots=slots, width_px=block.width_px, height_px=block.height_px, nbytes=job.scratch.stack_nbytes)
 
