@@ -20,8 +20,8 @@ from tiling import Window
 __all__ = ["LOOKS", "SECTIONS", "THREADS", "Bench", "warm"]
 
 LOOKS, THREADS = 24, 2
-WARM_PX, CHOICE_PX, PEER_PX, MANY_PX = 360, 2304, 768, 768
-"""Grounds: to warm up on; to choose the peer on; to run it on five times; for the memory of 400 scenes."""
+WARM_PX, CHOICE_PX, PEER_PX, MANY_PX, WORKERS_PX = 360, 2304, 768, 768, 3072
+"""Grounds: to warm up on; to choose the peer on; to run it on five times; for the memory of 400 scenes; for workers."""
 TILE_PX, TILE_KM2 = 9216, 92.16**2
 
 
@@ -169,8 +169,8 @@ def memory(bench: Bench) -> None:
 
 
 def two_workers(bench: Bench) -> None:
-    """Row 5: two quarters of the ground by one worker, and by two; one thread each. Beside it, decoding alone."""
-    whole, half = bench.window, bench.size_px // 12 * 6
+    """Row 5: two squares of the ground by one worker, and by two; one thread each. Beside it, decoding alone."""
+    whole, half = bench.window, min(bench.size_px, WORKERS_PX) // 12 * 6
     parts = [Window(x0=x, y0=whole.y0, x1=x + half, y1=whole.y0 + half) for x in (whole.x0, whole.x0 + half)]
     units = [
         ours.composite_unit(bench.root(f"part-{place}"), bench.request(window=part, threads=1))

@@ -49,9 +49,7 @@ SCAN_OPTIONS = (
     click.option("--join-distance", type=float, help="Metres within which hits are one candidate  [400]."),
     click.option("--chunk", help="auto, or the edge of a chunk in pixels  [auto]."),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where the networks run  [auto]."),
-    click.option(
-        "--precision", type=click.Choice(["fp32", "bf16"]), help="Of the detector; a card permits bf16."
-    ),
+    click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of the detector; a card permits bf16."),
     click.option("--registry", multiple=True, metavar="NAME=FILE", help="Place candidates against a register."),
     click.option("--cluster", help="local, or a scheduler's address  [local]."),
     click.option("--workers", type=int, help="Worker processes  [by cores and memory]."),

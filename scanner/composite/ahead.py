@@ -37,9 +37,9 @@ class Ahead:
         self._asked = 0
         self._turns: deque[Iterator[Read]] = deque()
 
-    def begin(self) -> None:
-        """A thread begins the next of the jobs."""
-        self._begun.append(None)
+    def begin(self, jobs: int) -> None:
+        """A thread begins the next so many of the jobs."""
+        self._begun.extend([None] * jobs)
         self.top_up()
 
     def top_up(self) -> None:
@@ -67,7 +67,8 @@ class Ahead:
 
     def _reads(self, number: int) -> Iterator[Read]:
         job, block = self._jobs[number]
-        scenes = [granule.scene for look in job.looks(block) for granule in look.granules]
+        taken = [granule.scene for look in job.looks(block) for granule in look.granules]
+        scenes = [scene for scene in taken if self._reader.is_remote(scene, job.band)]
         for band in dict.fromkeys(job.band for job, _ in self._jobs[number : number + HEADS_JOBS]):
             self._reader.open_ahead((scene, band) for scene in scenes)
         for scene in scenes:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from scanner.composite.clouds import Masks, mask_asset, mask_gsd, mask_kind
 from scanner.composite.cuts import Lines, Source, blocks_of, cut
 from scanner.composite.layers import Layers
 from scanner.composite.mask_store import MaskStore
-from scanner.composite.median import SELECTED
 from scanner.composite.order import entries
 from scanner.composite.radiometry import WITNESSES, Sample, Verdict, apply, audit
 from scanner.composite.read import Reader
@@ -34,6 +34,7 @@ from scanner.composite.request import (
 )
 from scanner.composite.rescue import scene_key
 from scanner.composite.sampling import take_sample
+from scanner.composite.states import SELECTED
 from scanner.composite.tiff import Grid
 from scanner.composite.warp import PlacementCache, aligned_offset, extent_of
 from scanner.errors import AssetError
@@ -247,36 +248,41 @@ class _Unit:
         list(self.pool.map(write, strips))
 
     def write_bands(self, writer: CompositeWriter, on_progress: Callable[[float], None]) -> None:
-        """Reduce every block of every band, one band after the other, and hand it to the writer."""
+        """Reduce every block of every band, two bands after two, and hand it to the writer."""
         parts = cut(self.request.windows, self.sources)
         scratch = Scratch(self.shares.stack_nbytes, self.shares.streams_nbytes)
-        jobs = [
-            (job, block)
-            for job in self._band_jobs(scratch) for part in parts for block in blocks_of(part, job.gsd_m)
+        turns = [
+            [(job, block) for job in pair]
+            for pair in self._pairs(scratch) for part in parts for block in blocks_of(part, pair[0].gsd_m)
         ]  # fmt: skip
-        ahead = Ahead(self.reader, jobs, most_nbytes=self.shares.ahead_nbytes)
+        ahead = Ahead(self.reader, list(chain(*turns)), most_nbytes=self.shares.ahead_nbytes)
         self.reader.top_up = ahead.top_up
 
-        def reduce(job: BandJob, block: Window) -> int:
+        def reduce(turn: Sequence[tuple[BandJob, Window]]) -> int:
             with self.reader.session():
-                ahead.begin()
-                median, count = reduce_block(job, block)
-            writer.write(job.band, block, median, count)
-            return block.width_px * block.height_px
+                ahead.begin(len(turn))
+                for job, block in turn:
+                    writer.write(job.band, block, *reduce_block(job, block))
+            return sum(block.width_px * block.height_px for _, block in turn)
 
-        whole = sum(block.width_px * block.height_px for _, block in jobs)
+        whole = sum(block.width_px * block.height_px for turn in turns for _, block in turn)
         done = 0
-        for future in as_completed([self.pool.submit(reduce, *one) for one in jobs]):
+        for future in as_completed([self.pool.submit(reduce, turn) for turn in turns]):
             done += future.result()
             on_progress(done / whole)
         writer.finish()
 
-    def _band_jobs(self, scratch: Scratch) -> Iterator[BandJob]:
-        for band, gsd in self.bands.items():
-            yield BandJob(
-                reader=self.reader, zone=self.zone, band=band, gsd_m=gsd, layers=self.layers, scratch=scratch,
-                placements=self.placements,
-            )  # fmt: skip
+    def _pairs(self, scratch: Scratch) -> Iterator[list[BandJob]]:
+        """Two bands of a size share a block's unpacked masks; of more, too many pixels would wait for their shards."""
+        for gsd in dict.fromkeys(self.bands.values()):
+            jobs = [
+                BandJob(
+                    reader=self.reader, zone=self.zone, band=band, gsd_m=gsd, layers=self.layers, scratch=scratch,
+                    placements=self.placements,
+                )
+                for band, size in self.bands.items() if size == gsd
+            ]  # fmt: skip
+            yield from (jobs[first : first + 2] for first in range(0, len(jobs), 2))
 
 
 def _asset_at(scene: Scene, href: str) -> str:

@@ -11,8 +11,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from scanner.composite.median import CLEAR, CLOUD, COVERED
 from scanner.composite.read import Reader
+from scanner.composite.states import CLEAR, CLOUD, COVERED
 from scanner.composite.warp import PlacementCache, place
 from scanner.errors import AssetError
 from scanner.types import MaskKind, Scene

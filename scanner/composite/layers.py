@@ -15,9 +15,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from scanner.composite.mask_store import CHUNK_PX, MaskStore
-from scanner.composite.median import CLEAR, COVERED, SELECTED, select
 from scanner.composite.order import Entry, cloud_class
 from scanner.composite.rescue import MARGIN_PX, SceneKey, Tally, rescue, scene_key
+from scanner.composite.states import CLEAR, COVERED, SELECTED, select
 from scanner.types import Scene
 from tiling import Window
 

@@ -23,7 +23,7 @@ CHUNK_PX = 512
 
 
 class MaskStore:
-    """States (uint8, bits of `scanner.composite.median`) by plane; of what was never put they are 0.
+    """States (uint8, bits of `scanner.composite.states`) by plane; of what was never put they are 0.
 
     Chunks are cut from `origin`. Any thread may put and get; two must not put into the same chunk at once.
     """

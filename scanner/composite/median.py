@@ -1,4 +1,4 @@
-"""The masked median of a stack of looks, and the kernels that fill the stack. Integers throughout.
+"""The masked median of a stack of looks. Integers throughout.
 
 A stack is uint16 (look, row, column) of stored values, 0 where a look has nothing. The median runs a sorting network
 (Batcher's odd-even merge sort, 1968) over strips of one row, so that the inner loop is a vector minimum and maximum.
@@ -12,11 +12,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["CLEAR", "CLOUD", "COVERED", "SELECTED", "Masked", "masked_median", "put", "select", "selected_median"]
+from scanner.composite.states import COVERED, SELECTED, bounds, repeat
 
-COVERED, CLEAR, CLOUD, SELECTED = 1, 2, 4, 8
-"""Bits of a granule's state at a mask pixel: it has data; it is usable; the mask calls it cloud (not shadow); the
-pixel takes its value of the look from this granule."""
+__all__ = ["Masked", "masked_median", "selected_median"]
 
 LANES = 128
 """Pixels sorted at once: with a hundred looks the scratch still fits the first two caches."""
@@ -151,12 +149,12 @@ def _selected_median(  # noqa: C901, PLR0913, PLR0917  a kernel takes plain arra
     for y in range(rows):
         if y == 0 or (at[0] + y) % at[2] == 0:
             for k in range(looks):
-                _repeat(states[k, (at[0] + y) // at[2]], at[1], at[2], under[k])
+                repeat(states[k, (at[0] + y) // at[2]], at[1], at[2], under[k])
         for x0 in range(0, cols, LANES):
             width = min(LANES, cols - x0)
             valid[:] = 0
             for k in range(looks):
-                absent, step, least, most = _bounds(codings[k, 0], codings[k, 1])
+                absent, step, least, most = bounds(codings[k, 0], codings[k, 1])
                 less = np.uint16(step - one)
                 source, bits, lane = stack[k, y, x0 : x0 + width], under[k, x0 : x0 + width], lanes[k]
                 for x in range(width):
@@ -179,195 +177,3 @@ def _selected_median(  # noqa: C901, PLR0913, PLR0917  a kernel takes plain arra
                     high[x] = max(a, b)
             _middle(lanes, valid, median[y, x0 : x0 + width], count[y, x0 : x0 + width])
     return bool(wrong.any())
-
-
-@njit(nogil=True, cache=True)
-def _repeat(row: NDArray[np.uint8], first: int, factor: int, out: NDArray[np.uint8]) -> None:
-    """A row of mask pixels, each `factor` times, from pixel `first` on."""
-    place, within, x, cols = first // factor, first % factor, 0, out.shape[0]
-    if within == 0 and factor == 1:
-        same = row[place : place + cols]
-        for pixel in range(cols):
-            out[pixel] = same[pixel]
-        return
-    if within == 0 and factor == 2:
-        # The usual case, masks of 20 m under bands of 10 m: two bytes at once become vector code.
-        x = cols // 2 * 2
-        half, pairs = row[place : place + cols // 2], out[:x].view(np.uint16)
-        for pair in range(cols // 2):
-            pairs[pair] = np.uint16(half[pair]) * np.uint16(257)
-        place += cols // 2
-    while x < cols:
-        out[x] = row[place]
-        x += 1
-        within += 1
-        if within == factor:
-            within = 0
-            place += 1
-
-
-@njit(nogil=True, cache=True)
-def _bounds(nodata: int, shift: int) -> tuple[np.uint16, np.uint16, np.uint16, np.uint16]:
-    """The DN that is no value, what is added to others, and the DN below and above which the sum would wrap.
-
-    All in 16 bits, which holds twice the pixels of 32 in a vector.
-    """
-    low, high = np.uint16(min(max(0, 1 - shift), 65535)), np.uint16(max(min(65535, 65535 - shift), 0))
-    return np.uint16(nodata), np.uint16(shift & 65535), low, high
-
-
-@njit(nogil=True, cache=True)
-def _spread(
-    state: NDArray[np.uint8], row: int, column: int, factor: int, chosen: NDArray[np.uint16], known: NDArray[np.uint16]
-) -> None:
-    """One row of mask pixels, each `factor` times, from pixel (row, column) on: all bits where selected, covered."""
-    source, place, within = state[row // factor], column // factor, column % factor
-    cols, x = chosen.shape[0], 0
-    ones, none = np.uint16(65535), np.uint16(0)
-    if factor == 2 and within == 0:
-        # The usual case, masks of 20 m under bands of 10 m: a loop of pairs becomes vector code.
-        halves = source[place : place + cols // 2]
-        for pair in range(cols // 2):
-            bits = halves[pair]
-            select = ones if bits & SELECTED else none
-            cover = ones if bits & COVERED else none
-            chosen[2 * pair] = select
-            chosen[2 * pair + 1] = select
-            known[2 * pair] = cover
-            known[2 * pair + 1] = cover
-        x, place = cols // 2 * 2, place + cols // 2
-    elif factor == 1:
-        # And the same pixels.
-        whole = source[place : place + cols]
-        for pixel in range(cols):
-            chosen[pixel] = ones if whole[pixel] & SELECTED else none
-            known[pixel] = ones if whole[pixel] & COVERED else none
-        x = cols
-    while x < cols:
-        chosen[x] = ones if source[place] & SELECTED else none
-        known[x] = ones if source[place] & COVERED else none
-        x += 1
-        within += 1
-        if within == factor:
-            within = 0
-            place += 1
-
-
-@njit(nogil=True, cache=True)
-def _span(chosen: NDArray[np.uint16]) -> tuple[int, int]:
-    """The first selected pixel, and the one after the last."""
-    first, last = 0, chosen.shape[0]
-    while first < last and chosen[first] == 0:
-        first += 1
-    while last > first and chosen[last - 1] == 0:
-        last -= 1
-    return first, last
-
-
-@njit(nogil=True, cache=True)
-def put(
-    dn: NDArray[np.uint16], state: NDArray[np.uint8], at: tuple[int, int, int], coding: tuple[int, int],
-    fresh: bool, out: NDArray[np.uint16],  # noqa: FBT001
-) -> bool:  # fmt: skip
-    """Set `out` to the stored value where the granule is selected and has data.
-
-    Args:
-        dn: (row, column).
-        state: the granule's mask.
-        at: row and column of dn's first pixel in the mask, counted in dn's pixels, and dn pixels per mask pixel.
-        coding: the DN that is no value, and stored value minus DN.
-        fresh: whether the rest becomes 0, else it is left.
-        out: (row, column) of a look.
-
-    Returns:
-        Whether a pixel was selected in vain, or has a value where the mask knew of none: then the selection is wrong.
-    """
-    rows, cols = dn.shape
-    chosen, known, wrong = np.empty(cols, np.uint16), np.empty(cols, np.uint16), np.zeros(cols, np.uint16)
-    ones, none, one = np.uint16(65535), np.uint16(0), np.uint16(1)
-    absent, step, low, high = _bounds(coding[0], coding[1])
-    first, last = 0, cols
-    for y in range(rows):
-        if y == 0 or (at[0] + y) % at[2] == 0:
-            _spread(state, at[0] + y, at[1], at[2], chosen, known)
-            first, last = _span(chosen)
-        if fresh:
-            out[y, :first] = none
-            out[y, last:] = none
-        # Slices, since a loop that does not begin at 0 would ask of every index whether it is negative.
-        source, target = dn[y, first:last], out[y, first:last]
-        takes, knows, errs = chosen[first:last], known[first:last], wrong[first:last]
-        for x in range(source.shape[0]):
-            value = source[x]
-            stored = np.uint16(value + step)
-            stored = one if value < low else stored
-            stored = ones if value > high else stored
-            has = none if value == absent else ones
-            use = np.uint16(has & takes[x])
-            errs[x] = np.uint16(errs[x] | ((has ^ knows[x]) & takes[x]))
-            if fresh:
-                target[x] = np.uint16(stored & use)
-            else:
-                target[x] = np.uint16((stored & use) | (target[x] & ~use))
-    return bool(wrong.any())
-
-
-@njit(nogil=True, cache=True)
-def _select_alone(
-    state: NDArray[np.uint8], looks: int, most: int, count: NDArray[np.uint16], seen: NDArray[np.uint16]
-) -> None:
-    """As `select` for a look of one granule, which is the usual one: without branches, for vector code."""
-    rows, cols = state.shape
-    looks_, most_ = np.uint16(looks), np.uint16(most)
-    for y in range(rows):
-        states, counts, views = state[y], count[y], seen[y]
-        for x in range(cols):
-            known = np.uint16(states[x] & np.uint8(COVERED))
-            clear = np.uint16((states[x] & np.uint8(CLEAR)) >> np.uint8(1))
-            here = np.uint16((views[x] < most_) | (known == 0)) & (known | clear)
-            views[x] = np.uint16(views[x] + (known & here))
-            taken = np.uint16(counts[x] < looks_) & here & clear
-            states[x] = np.uint8(states[x] | np.uint8(taken * np.uint8(SELECTED)))
-            counts[x] = np.uint16(counts[x] + (taken & known))
-
-
-@njit(nogil=True, cache=True)
-def select(
-    states: NDArray[np.uint8], classes: NDArray[np.int64], limits: tuple[int, int, int],
-    count: NDArray[np.uint16], seen: NDArray[np.uint16],
-) -> None:  # fmt: skip
-    """Mark in an entry of the order which granule each pixel takes its value from, if it takes one.
-
-    An entry stands at a pixel when the best class among the look's granules that cover the pixel is the entry's. It
-    counts when the pixel has been covered by fewer than M looks before; its value is taken, from the first granule that
-    is clear, when the pixel has fewer than K. A granule that is clear where no mask says whether it covers the pixel is
-    selected and not counted: the band's own nodata will tell.
-
-    Args:
-        states: (granule, row, column) masks of the look's granules; SELECTED is added.
-        classes: (granule,) their cloud classes.
-        limits: the entry's class, K, M.
-        count: (row, column) values so far; updated.
-        seen: (row, column) covering looks so far; updated.
-    """
-    granules, rows, cols = states.shape
-    if granules == 1:
-        if classes[0] == limits[0]:
-            _select_alone(states[0], limits[1], limits[2], count, seen)
-        return
-    for y in range(rows):
-        for x in range(cols):
-            best, known, first = 9, 0, -1
-            for granule in range(granules):
-                state = states[granule, y, x]
-                known |= state & COVERED
-                if state & (COVERED | CLEAR) and classes[granule] < best:
-                    best = classes[granule]
-                if state & CLEAR and first < 0:
-                    first = granule
-            if best != limits[0] or (known and seen[y, x] >= limits[2]):
-                continue
-            seen[y, x] += np.uint16(known)
-            if first >= 0 and count[y, x] < limits[1]:
-                states[first, y, x] |= SELECTED
-                count[y, x] += np.uint16(known)

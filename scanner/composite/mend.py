@@ -9,9 +9,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from scanner.composite.median import CLEAR, COVERED, SELECTED
 from scanner.composite.order import Entry, cloud_class
 from scanner.composite.reduce import BandJob, Look, read_pixels
+from scanner.composite.states import CLEAR, COVERED, SELECTED
 from scanner.types import Scene
 from tiling import Window
 

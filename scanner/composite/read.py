@@ -96,6 +96,11 @@ class Reader:
         """
         return self._file(scene, asset).grid
 
+    @staticmethod
+    def is_remote(scene: Scene, asset: str) -> bool:
+        """Whether reading an asset, which the scene has, goes over a network."""
+        return _place(scene, asset).is_remote
+
     def open_ahead(self, assets: Iterable[tuple[Scene, str]]) -> None:
         """Ask for the headers of remote files that will be opened soon."""
         for scene, name in assets:

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from scanner.composite.median import CLEAR, CLOUD, COVERED
+from scanner.composite.states import CLEAR, CLOUD, COVERED
 
 __all__ = ["MARGIN_PX", "SceneKey", "Tally", "rescue", "scene_key"]
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scanner.composite.median import COVERED, SELECTED, Masked, masked_median, put, selected_median, sorting_network
+from scanner.composite.median import Masked, masked_median, selected_median, sorting_network
+from scanner.composite.states import COVERED, SELECTED, put
 
 
 def oracle(stack: NDArray[np.uint16]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
@@ -89,9 +90,9 @@ def test_the_median_of_dn_is_that_of_what_was_put(factor: int, offset: tuple[int
     dn = rng.choice(np.array([0, 1, 7, 9, 499, 500, 501, 999, 64535, 64536, 65535], np.uint16), (len(codings), 11, 301))
     state = rng.choice(np.array([0, COVERED, SELECTED, COVERED | SELECTED], np.uint8), (len(codings), 15, 310))
     at = (*offset, factor)
-    stack, wrong = np.empty_like(dn), False
+    stack, wrong, fresh = np.empty_like(dn), False, True
     for values, own, out, (nodata, shift, checked) in zip(dn, state, stack, codings.tolist(), strict=True):
-        wrong |= put(values, own, at, (nodata, shift), True, out) and bool(checked)
+        wrong |= put(values, own, at, (nodata, shift), fresh, out) and bool(checked)
     median, count = (np.full(dn.shape[1:], 7, np.uint16) for _ in range(2))
     assert selected_median(dn, Masked(state, at, codings), median, count) == wrong
     for got, expected in zip((median, count), reduced(stack), strict=True):
