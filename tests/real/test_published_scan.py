@@ -31,7 +31,7 @@ def test_scores_are_the_detectors_own_on_the_scans_composite(year, shared_data, 
             probabilities, edges = data.read(), data.transform
         cube = open_composite(result.out, tile=file.stem).sel(band=list(detector.card.bands))
         for row, column in np.argwhere(np.isfinite(probabilities[-1])):
-            left, top = edges * (column, row)
+            left, top = edges.c + column * edges.a, edges.f + row * edges.e
             patch = cube.sel(x=slice(left - 120, left + 360), y=slice(top + 120, top - 360))
             assert patch.shape[1:] == (48, 48)
             own = detector.score_core(reflectance_of(patch.values))

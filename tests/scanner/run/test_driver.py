@@ -88,7 +88,7 @@ def test_lines_count_shares_of_units_in_hand(monkeypatch, caplog):
         progress.reach("composite", "a", 0.5)
         progress.reach("composite", "a", 0)
         progress.advance("composite", "90 MB/s")
-    first, second, third = (record.getMessage() for record in caplog.records)
+    first, second, third = (one.getMessage() for one in caplog.records if one.name == "minescan")
     assert first == "composite: 2 of 2 to do"
     assert second.startswith("composite: 0 of 2, ")
     assert second.endswith(" s left, 50% of a")
