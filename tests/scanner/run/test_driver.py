@@ -1,5 +1,6 @@
 """The driver against real schedulers: a cluster that cannot work is said to be one."""
 
+import logging
 import time
 from collections import deque
 from contextlib import closing
@@ -10,7 +11,7 @@ from distributed import Client, LocalCluster
 
 from scanner.errors import InputError
 from scanner.run.driver import Interrupt, Work, check_workers, run_units
-from scanner.run.progress import open_progress
+from scanner.run.progress import LOGGER, open_progress
 from scanner.run.tile_job import CompositeUnit
 from scanner.store.layout import ScanFolder
 from scanner.store.ledger import Ledger
@@ -80,15 +81,21 @@ def test_a_worker_says_how_far_its_unit_is(tmp_path, monkeypatch):
     assert watch.seen == [*shares, ("composite", "done")]
 
 
-def test_lines_count_shares_of_units_in_hand(monkeypatch, caplog):
+def test_lines_count_shares_of_units_in_hand(monkeypatch):
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    monkeypatch.setattr(LOGGER, "handlers", [handler])
+    before = LOGGER.level
+    LOGGER.setLevel(logging.INFO)
     monkeypatch.setattr("scanner.run.progress.EVERY_S", 0.0)
-    monkeypatch.setattr("scanner.run.progress.LOGGER.propagate", True)
-    with caplog.at_level("INFO", "minescan"), open_progress("lines") as progress:
+    with open_progress("lines") as progress:
         progress.stage("composite", 2)
         progress.reach("composite", "a", 0.5)
         progress.reach("composite", "a", 0)
         progress.advance("composite", "90 MB/s")
-    first, second, third = (one.getMessage() for one in caplog.records if one.name == "minescan")
+    LOGGER.setLevel(before)
+    first, second, third = said
     assert first == "composite: 2 of 2 to do"
     assert second.startswith("composite: 0 of 2, ")
     assert second.endswith(" s left, 50% of a")
