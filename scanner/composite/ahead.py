@@ -37,9 +37,9 @@ class Ahead:
         self._asked = 0
         self._turns: deque[Iterator[Read]] = deque()
 
-    def begin(self, jobs: int) -> None:
-        """A thread begins the next so many of the jobs."""
-        self._begun.extend([None] * jobs)
+    def begin(self) -> None:
+        """A thread begins the next of the jobs."""
+        self._begun.append(None)
         self.top_up()
 
     def top_up(self) -> None:

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -248,41 +247,36 @@ class _Unit:
         list(self.pool.map(write, strips))
 
     def write_bands(self, writer: CompositeWriter, on_progress: Callable[[float], None]) -> None:
-        """Reduce every block of every band, two bands after two, and hand it to the writer."""
+        """Reduce every block of every band, one band after the other, and hand it to the writer."""
         parts = cut(self.request.windows, self.sources)
         scratch = Scratch(self.shares.stack_nbytes, self.shares.streams_nbytes)
-        turns = [
-            [(job, block) for job in pair]
-            for pair in self._pairs(scratch) for part in parts for block in blocks_of(part, pair[0].gsd_m)
+        jobs = [
+            (job, block)
+            for job in self._band_jobs(scratch) for part in parts for block in blocks_of(part, job.gsd_m)
         ]  # fmt: skip
-        ahead = Ahead(self.reader, list(chain(*turns)), most_nbytes=self.shares.ahead_nbytes)
+        ahead = Ahead(self.reader, jobs, most_nbytes=self.shares.ahead_nbytes)
         self.reader.top_up = ahead.top_up
 
-        def reduce(turn: Sequence[tuple[BandJob, Window]]) -> int:
+        def reduce(job: BandJob, block: Window) -> int:
             with self.reader.session():
-                ahead.begin(len(turn))
-                for job, block in turn:
-                    writer.write(job.band, block, *reduce_block(job, block))
-            return sum(block.width_px * block.height_px for _, block in turn)
+                ahead.begin()
+                median, count = reduce_block(job, block)
+            writer.write(job.band, block, median, count)
+            return block.width_px * block.height_px
 
-        whole = sum(block.width_px * block.height_px for turn in turns for _, block in turn)
+        whole = sum(block.width_px * block.height_px for _, block in jobs)
         done = 0
-        for future in as_completed([self.pool.submit(reduce, turn) for turn in turns]):
+        for future in as_completed([self.pool.submit(reduce, *one) for one in jobs]):
             done += future.result()
             on_progress(done / whole)
         writer.finish()
 
-    def _pairs(self, scratch: Scratch) -> Iterator[list[BandJob]]:
-        """Two bands of a size share a block's unpacked masks; of more, too many pixels would wait for their shards."""
-        for gsd in dict.fromkeys(self.bands.values()):
-            jobs = [
-                BandJob(
-                    reader=self.reader, zone=self.zone, band=band, gsd_m=gsd, layers=self.layers, scratch=scratch,
-                    placements=self.placements,
-                )
-                for band, size in self.bands.items() if size == gsd
-            ]  # fmt: skip
-            yield from (jobs[first : first + 2] for first in range(0, len(jobs), 2))
+    def _band_jobs(self, scratch: Scratch) -> Iterator[BandJob]:
+        for band, gsd in self.bands.items():
+            yield BandJob(
+                reader=self.reader, zone=self.zone, band=band, gsd_m=gsd, layers=self.layers, scratch=scratch,
+                placements=self.placements,
+            )  # fmt: skip
 
 
 def _asset_at(scene: Scene, href: str) -> str:

@@ -1,7 +1,7 @@
 """One block of one band: its selected looks read one after another into a buffer, and their median."""
 
 import threading
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -37,15 +37,9 @@ class Scratch:
         """A stack (slot, row, column) that holds anything; the thread's next call takes it back."""
         return self._buffer("stack", slots * shape[0] * shape[1] * 2).view(np.uint16).reshape(slots, *shape)
 
-    def states(self, slots: int, shape: tuple[int, int], of: Hashable) -> tuple[NDArray[np.uint8], bool]:
-        """Masks (slot, row, column), and whether they hold already what the thread's last call wanted them for.
-
-        The thread's next call takes them back.
-        """
-        states = self._buffer("states", slots * shape[0] * shape[1]).reshape(slots, *shape)
-        known = getattr(self._local, "states_of", None) == of
-        self._local.states_of = of
-        return states, known
+    def states(self, slots: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
+        """Masks (slot, row, column) that hold anything; the thread's next call takes them back."""
+        return self._buffer("states", slots * shape[0] * shape[1]).reshape(slots, *shape)
 
     def state(self, shape: tuple[int, int]) -> NDArray[np.uint8]:
         """A mask that holds anything; the thread's next call takes it back."""
@@ -199,14 +193,18 @@ def _reduce(job: BandJob, strip: Window, looks: list[Look], slots: int, out: Pai
 
     stack = job.scratch.stack(slots, strip.shape)
     used = stack[: len(looks)]
-    plain = [len(look.granules) == 1 and _is_plain(job, strip, look.granules[0].scene) for look in looks]
+    under = job.view.under(strip)
     masks = Masked(
-        states=_states(job, strip, looks, plain), at=job.view.at(strip), codings=np.zeros((len(looks), 3), np.int64)
-    )
+        states=job.scratch.states(len(looks), under.shape), at=job.view.at(strip),
+        codings=np.zeros((len(looks), 3), np.int64),
+    )  # fmt: skip
     right = True
-    for look, whole, slot, coding in zip(looks, plain, used, masks.codings, strict=True):
-        read = _read_whole if whole else _put_values
-        right &= read(job, strip, look, slot, coding)
+    for place, look in enumerate(looks):
+        if len(look.granules) > 1 or not _is_plain(job, strip, look.granules[0].scene):
+            right &= _put_values(job, strip, look, used[place])
+            masks.states[place] = SELECTED
+        else:
+            right &= _read_whole(job, strip, look.granules[0], place, (used, masks))
     wrong = selected_median(used, masks, *out)
     if right and not wrong:
         return
@@ -229,40 +227,24 @@ def _is_plain(job: BandJob, strip: Window, scene: Scene) -> bool:
     return whole and itemsize == 2 and coding_of(asset.scale, asset.offset, asset.nodata).table is None
 
 
-def _states(job: BandJob, strip: Window, looks: list[Look], plain: list[bool]) -> NDArray[np.uint8]:
-    """The masks of what is read whole, everything selected where values are put by themselves; (look, row, column).
-
-    Two bands of a size are worked off one after the other (`build`): the second finds the masks of the first.
-    """
-    planes = tuple(look.granules[0].plane if whole else None for look, whole in zip(looks, plain, strict=True))
-    under = job.view.under(strip)
-    states, known = job.scratch.states(len(looks), under.shape, of=(job.gsd_m, strip, planes))
-    if not known:
-        for state, plane in zip(states, planes, strict=True):
-            if plane is None:
-                state[...] = SELECTED
-            else:
-                job.view.store.get(plane, under, state)
-    return states
-
-
 def _read_whole(
-    job: BandJob, strip: Window, look: Look, slot: NDArray[np.uint16], coding: NDArray[np.int64]
+    job: BandJob, strip: Window, granule: Granule, slot: int, into: tuple[NDArray[np.uint16], Masked]
 ) -> bool:  # fmt: skip
-    """A look's DN into its slot, and how they are coded; whether it could be read or nothing is missed without it."""
-    found = read_pixels(job, strip, look.granules[0].scene, slot.reshape(-1).view(np.uint8))
+    """A look's DN and mask into their slot; returns whether it could be read or nothing is missed without it."""
+    stack, masks = into
+    found = read_pixels(job, strip, granule.scene, stack[slot].reshape(-1).view(np.uint8))
     if found is None:
-        slot[...] = 0
+        stack[slot] = 0
+        masks.states[slot] = 0
         return not job.layers.limited
-    dn, _, own = found
-    assert np.shares_memory(dn, slot)  # noqa: S101  `_is_plain` has said so
-    coding[:] = (*own.pair, job.layers.limited)
+    dn, _, coding = found
+    assert np.shares_memory(dn, stack[slot])  # noqa: S101  `_is_plain` has said so
+    job.view.store.get(granule.plane, job.view.under(strip), masks.states[slot])
+    masks.codings[slot] = (*coding.pair, job.layers.limited)
     return True
 
 
-def _put_values(
-    job: BandJob, strip: Window, look: Look, slot: NDArray[np.uint16], _: NDArray[np.int64]
-) -> bool:  # fmt: skip
+def _put_values(job: BandJob, strip: Window, look: Look, slot: NDArray[np.uint16]) -> bool:
     """A look's stored values into its slot, where its granules are selected; whether each pixel got what it should."""
     fresh, good = True, True
     for granule in look.granules:
