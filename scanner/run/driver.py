@@ -107,26 +107,35 @@ def run_units(
     from distributed import wait  # noqa: PLC0415
 
     flying: dict[Any, Unit] = {}
+    with _listening(client, progress) as topic:
+        while work.waiting or flying:
+            while work.waiting and len(flying) < in_flight and not interrupt.asked:
+                unit = work.waiting.popleft()
+                ledger.start(unit.stage, unit.name)
+                attempt = work.attempts.get((unit.stage, unit.name), 0)
+                # The folder too: two scans of the same ground may share a scheduler, and each wants its own files.
+                key = f"{unit.stage}-{unit.name}-{digest_of([unit.digest, unit.folder])[:16]}-{attempt}"
+                flying[client.submit(run_and_tell, unit, topic, key=key, pure=False)] = unit
+            if not flying:
+                break
+            try:
+                with client.as_current():
+                    ready = wait(list(flying), timeout=POLL_S, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                continue
+            for future in ready:
+                _settle(_receipt_of(future, unit := flying.pop(future)), unit, work, ledger, progress)
+
+
+@contextmanager
+def _listening(client: Any, progress: Progress) -> Iterator[str]:
+    """The topic under which workers tell how far their units are."""
     topic = f"minescan-{uuid4()}"
     client.subscribe_topic(topic, lambda event: progress.reach(*event[1]))
-    while work.waiting or flying:
-        while work.waiting and len(flying) < in_flight and not interrupt.asked:
-            unit = work.waiting.popleft()
-            ledger.start(unit.stage, unit.name)
-            attempt = work.attempts.get((unit.stage, unit.name), 0)
-            # The folder too: two scans of the same ground may share a scheduler, and each wants its own files.
-            key = f"{unit.stage}-{unit.name}-{digest_of([unit.digest, unit.folder])[:16]}-{attempt}"
-            flying[client.submit(run_and_tell, unit, topic, key=key, pure=False)] = unit
-        if not flying:
-            break
-        try:
-            with client.as_current():
-                ready = wait(list(flying), timeout=POLL_S, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            continue
-        for future in ready:
-            _settle(_receipt_of(future, unit := flying.pop(future)), unit, work, ledger, progress)
-    client.unsubscribe_topic(topic)
+    try:
+        yield topic
+    finally:
+        client.unsubscribe_topic(topic)
 
 
 def run_and_tell(unit: Unit, topic: str) -> Receipt:
