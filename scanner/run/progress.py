@@ -98,7 +98,8 @@ class _Lines:
     @staticmethod
     def _tell(name: str, count: _Count, note: str, *, now: bool) -> None:
         at, had = time.monotonic(), count.reached - count.before
-        if had <= 0 or (not now and at - count.told < EVERY_S):
+        # Of less nothing can be told: the first words would be of days.
+        if had < 0.02 or (not now and at - count.told < EVERY_S):
             return
         count.told = at
         left = (at - count.began) / had * (count.total - count.reached)
